@@ -1,0 +1,64 @@
+"""Held-out problems of the micro-world, alone or after a history of solved ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from long1k.benchmarks.base import Item
+from long1k.micro import MicroProblem, draw_problem, write_thinking
+from long1k.rows import Message, content_id, derive_seed
+
+
+class MicroBenchmarkConfig(BaseModel):
+    """Which problems to ask."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    operation: int = Field(default=1, ge=0)
+    count: int = Field(default=500, ge=1)
+    steps: tuple[int, int] = (2, 2)
+    history: int = Field(default=0, ge=0, description="solved problems that stand before the question")
+    seed: int = 0
+    thinking_open: str = "<think>\n"
+    thinking_close: str = "\n</think>\n\n"
+
+
+class MicroBenchmark:
+    """Distinct problems of the test split, by the ordinary math grader."""
+
+    Config = MicroBenchmarkConfig
+    grader = "math"
+
+    def __init__(self, config: MicroBenchmarkConfig) -> None:
+        self.config = config
+
+    def digest(self) -> str:
+        """The items are decided by the configuration alone."""
+        return "procedural-1"
+
+    def load(self) -> Iterator[Item]:
+        """Yield ``count`` items with distinct questions."""
+        c = self.config
+        rng = random.Random(derive_seed("micro-benchmark", c.seed, c.operation, c.history))
+        seen: set[str] = set()
+        while len(seen) < c.count:
+            problem = draw_problem(rng, c.operation, c.steps, "test")
+            if problem.question in seen:
+                continue
+            seen.add(problem.question)
+            history = [draw_problem(rng, c.operation, c.steps, "train") for _ in range(c.history)]
+            messages = [m for past in history for m in self._turn(past)]
+            yield Item(
+                item_id=content_id("micro", str(c.operation), str(c.history), problem.question),
+                question=problem.question,
+                messages=(*messages, Message("user", problem.question)),
+                answers=(problem.solve()[-1],),
+            )
+
+    def _turn(self, problem: MicroProblem) -> tuple[Message, Message]:
+        thinking = write_thinking(problem, random.Random(0), check=0.0)
+        answer = f"{self.config.thinking_open}{thinking}{self.config.thinking_close}\\boxed{{{problem.solve()[-1]}}}"
+        return Message("user", problem.question), Message("assistant", answer)

@@ -1,0 +1,27 @@
+"""Text that would break a sample later: found here, once, before anything is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from long1k.curation.normalize import Fault
+
+
+def lint_text(name: str, text: str, special_tokens: Iterable[str]) -> Fault | None:
+    """The first fault of one text, or None.
+
+    A special token written out in a text would become a control token in training, and the
+    model would learn to end a turn in the middle of a thought.
+    """
+    if not text.strip():
+        return Fault("empty_field", f"{name} is empty")
+    if "\x00" in text:
+        return Fault("nul_byte", f"{name}, character {text.index(chr(0)):,}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return Fault("invalid_unicode", f"{name}, character {error.start:,}: half of a surrogate pair")
+    for token in special_tokens:
+        if token and token in text:
+            return Fault("special_token", f"{token} in {name}")
+    return None

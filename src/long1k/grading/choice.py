@@ -1,0 +1,60 @@
+r"""Compare the letters of multiple-choice answers: `\boxed{\text{E}}`, "(B)", "B.", "**C**", "C) 42"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from types import TracebackType
+
+from long1k.grading.normalize import MAX_ANSWER_CHARS, prepare
+from long1k.grading.pool import Verdict
+
+__all__ = ["ChoiceGrader", "Verdict", "choice_letter"]
+
+_PREFIX = r"(?i:(?:the )?(?:correct |final )?(?:answer|option|choice)(?: is)? ?:? ?)?"
+_OPEN = r"(?:\*\*|\\text\{ ?|[({\[] ?)*"
+_CLOSE = r"(?: ?[)}\]]|\*\*)*"
+# The letter alone, in any wrapping. A lower-case letter counts only here, where nothing else is said.
+_ALONE = re.compile(rf"{_PREFIX}{_OPEN}([A-Za-z]){_CLOSE}[.:]?")
+# The letter and then the choice's text; the letter needs a mark, or "A cat" would be choice A.
+_WITH_TEXT = re.compile(rf"{_PREFIX}{_OPEN}([A-Z])(?:[)}}\].:]|\*\*).*")
+
+
+def choice_letter(answer: str) -> str | None:
+    """Return the letter A-Z that an answer chooses, or None when it names none or is too long to be one."""
+    if len(answer) > MAX_ANSWER_CHARS:
+        return None
+    text = prepare(answer)
+    match = _ALONE.fullmatch(text) or _WITH_TEXT.fullmatch(text)
+    return match[1].upper() if match is not None else None
+
+
+class ChoiceGrader:
+    """Grades letters; same interface as `MathGrader`, and no process to start or to end."""
+
+    name = "choice"
+    version = "1"
+
+    def grade_many(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        """Return a verdict for each (gold, answer), in order."""
+        return [self._grade(gold, answer) for gold, answer in pairs]
+
+    @staticmethod
+    def _grade(gold: str, answer: str) -> Verdict:
+        wanted, chosen = choice_letter(gold), choice_letter(answer)
+        if wanted is None:
+            return Verdict("error", "the gold answer is not a letter")
+        if chosen is None:
+            return Verdict("wrong", "the answer names no choice")
+        return Verdict("correct") if wanted == chosen else Verdict("wrong", f"chose {chosen}")
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def __enter__(self) -> ChoiceGrader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

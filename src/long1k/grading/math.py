@@ -1,0 +1,138 @@
+r"""Compare mathematical answers: by normalised text first, by symbolic algebra only where that is silent.
+
+`decide` settles what text and exact rational arithmetic can settle (most pairs, in microseconds) in this
+process; the rest goes to Math-Verify in the killable processes of `long1k.grading.pool`. This module imports
+neither math_verify nor sympy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from types import TracebackType
+
+from long1k.grading.normalize import MAX_ANSWER_CHARS, UNITS, normalize, prepare, rational, split
+from long1k.grading.pool import GraderPool, Verdict
+
+__all__ = ["MathGrader", "Verdict", "decide", "normalize"]
+
+_MAX_MEMO = 200_000
+_BASED = re.compile(r"(\w+)_\{?(\d{1,2})\}?")
+_DIGITS = re.compile(r"[0-9][0-9A-Fa-f]*")
+# A choice quoted with its text: "(B) 3(1 + r/10)^x = 7".
+_LETTER_AND_TEXT = re.compile(r"(?:\\text\{ ?)?\(([A-Z])\) ?\}?(.+)")
+_LETTER_ONLY = re.compile(r"(?:\\text\{ ?)?\([A-Z]\) ?\}?|\\text\{ ?[A-Z] ?\}")
+
+
+def decide(gold: str, answer: str) -> Verdict | None:
+    """Compare without algebra; None when only algebra can tell.
+
+    Text that is equal after `normalize` is correct, unequal exact numbers are wrong. A unit or a name (`x =`)
+    on one side only is no difference, the problem has usually given it; two different ones are.
+    """
+    if max(len(gold), len(answer)) > MAX_ANSWER_CHARS:
+        return Verdict("error", f"longer than {MAX_ANSWER_CHARS} characters")
+    left, right = split(gold), split(answer)
+    if not left.core:
+        return Verdict("error", "the gold answer is empty")
+    if not right.core:
+        return Verdict("wrong", "the answer is empty")
+    values = rational(left.core), rational(right.core)
+    units = UNITS.get(left.unit), UNITS.get(right.unit)
+    if units[0] is not None and units[1] is not None and units[0] != units[1]:
+        return _in_different_units(values, units[0], units[1])
+    if left.core == right.core:
+        # x = 5 and y = 5 are two lines; y = 2x and f(x) = 2x are one function.
+        same_name = left.name == right.name or ")" in left.name + right.name
+        return Verdict("correct", "equal text") if same_name or not (left.name and right.name) else None
+    verdict = _in_bases(left.core, right.core) or _letter_with_text(gold, left.core, answer)
+    if verdict is not None:
+        return verdict
+    if values[0] is not None and values[1] is not None and "%" not in (left.unit, right.unit):
+        if values[0] == values[1]:
+            return Verdict("correct", "equal numbers")
+        # A decimal may be a rounding of the gold: how close is close enough is Math-Verify's to say.
+        if "." not in left.core + right.core:
+            return Verdict("wrong", "different numbers")
+    return None
+
+
+def _in_different_units(
+    values: tuple[Fraction | None, Fraction | None], gold: tuple[str, Fraction], answer: tuple[str, Fraction]
+) -> Verdict:
+    """5 cm is not 5 m, and 36 inches are 3 feet: compare sizes, never bare numbers."""
+    comparable = gold[0] == answer[0] and values[0] is not None and values[1] is not None
+    if comparable and (values[0] or 0) * gold[1] == (values[1] or 0) * answer[1]:
+        return Verdict("correct", "equal in other units")
+    return Verdict("wrong", "different units")
+
+
+def _in_bases(gold: str, answer: str) -> Verdict | None:
+    r"""Compare numerals with a base, 1204_9. Math-Verify drops the subscript: to it 1204_9 equals 1204_8.
+
+    A problem that asks for a numeral in a base often gets its digits alone, so a missing base is no
+    difference; two different bases are, even if the values agree, because the base is what was asked for.
+    """
+    matches = _BASED.fullmatch(gold), _BASED.fullmatch(answer)
+    if matches == (None, None):
+        return None
+    digits = [match[1] if match else side for match, side in zip(matches, (gold, answer), strict=True)]
+    if not all(_DIGITS.fullmatch(each) for each in digits):
+        return None  # a_1 is a name, not a numeral
+    if matches[0] and matches[1] and matches[0][2] != matches[1][2]:
+        return Verdict("wrong", "different bases")
+    same = digits[0].lstrip("0").lower() == digits[1].lstrip("0").lower()
+    return Verdict("correct", "equal digits") if same else Verdict("wrong", "different digits")
+
+
+def _letter_with_text(gold: str, letter: str, answer: str) -> Verdict | None:
+    """If the gold is a choice's letter, an answer that quotes the choice with its text is that letter."""
+    quoted = _LETTER_AND_TEXT.fullmatch(prepare(answer))
+    if quoted is None or not _LETTER_ONLY.fullmatch(prepare(gold)):
+        return None
+    return Verdict("correct", "same choice") if quoted[1] == letter else Verdict("wrong", "different choice")
+
+
+class MathGrader:
+    """Grades mathematical answers; the first pair that needs algebra starts the worker processes.
+
+    Use it as a context manager, or call `close`. Verdicts are remembered for a pair seen again, time-outs and
+    errors are not.
+    """
+
+    name = "math"
+    version = "1"
+
+    def __init__(self, num_workers: int = 1, timeout_seconds: float = 5.0, memory_mib: int = 2048) -> None:
+        self._pool = GraderPool(num_workers, timeout_seconds, memory_mib)
+        self._memo: dict[tuple[str, str], Verdict] = {}
+
+    def grade_many(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        """Return a verdict for each (gold, answer), in order."""
+        if len(self._memo) > _MAX_MEMO:
+            self._memo.clear()
+        found: dict[tuple[str, str], Verdict] = {}
+        hard: list[tuple[str, str]] = []
+        for pair in dict.fromkeys((gold, answer) for gold, answer in pairs):
+            verdict = self._memo.get(pair) or decide(*pair)
+            if verdict is None:
+                hard.append(pair)
+            else:
+                found[pair] = verdict
+        cleaned = [(prepare(gold), prepare(answer)) for gold, answer in hard]
+        found.update(zip(hard, self._pool.run(cleaned), strict=True))
+        self._memo.update((pair, v) for pair, v in found.items() if v.status in ("correct", "wrong"))
+        return [found[gold, answer] for gold, answer in pairs]
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._pool.close()
+
+    def __enter__(self) -> MathGrader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

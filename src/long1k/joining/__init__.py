@@ -1,0 +1,1 @@
+"""Which traces, in what order, joined how, to which length."""

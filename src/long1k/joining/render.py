@@ -1,0 +1,122 @@
+"""How joined traces are laid out as one conversation, and where each piece stands in it.
+
+blocks: one user turn with the problems labelled, one thinking block in which linking words
+        join the traces, one solution block with every answer labelled (the paper's idea).
+turns:  each problem is a user turn of its own and each trace the assistant turn after it;
+        linking words open the thinking of every turn but the first.
+A sample of a single trace looks the same in both: no label, no linking word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from long1k.chat import ThinkingStyle
+from long1k.grading.extract import extract_answer, extract_parts
+from long1k.joining.linkers import BANKS
+from long1k.rows import Message, Span, Trace
+
+LAYOUTS = ("blocks", "turns")
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A joined sample before it is counted."""
+
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    spans: tuple[Span, ...]
+    answers: tuple[str, ...]
+
+
+class _Text:
+    """A message under construction that remembers its spans."""
+
+    def __init__(self, message: int) -> None:
+        self.message, self.pieces, self.length = message, list[str](), 0
+        self.spans: list[Span] = []
+
+    def add(self, text: str, kind: str | None = None, part: int = 0) -> None:
+        if kind is not None and text:
+            self.spans.append(Span(kind, part, self.message, self.length, self.length + len(text)))
+        self.pieces.append(text)
+        self.length += len(text)
+
+    def __str__(self) -> str:
+        return "".join(self.pieces)
+
+
+def solution_text(trace: Trace) -> str:
+    """The trace's solution; its answer is boxed at the end if it was not boxed already."""
+    found = extract_answer(trace.solution)
+    if found is not None and "boxed" in trace.solution:
+        return trace.solution
+    return f"{trace.solution}\n\nThe answer is $\\boxed{{{trace.answer}}}$."
+
+
+def join(
+    traces: Sequence[Trace], linkers: Sequence[str], bank: str, style: ThinkingStyle, layout: str = "blocks"
+) -> Joined | None:
+    """One sample of the traces, in their order; None if labels could not be told from their text.
+
+    Args:
+        linkers: one phrase a trace (unused for a single trace), from ``choose_linkers``.
+        bank: the bank they came from; it knows the separator.
+        layout: ``blocks`` or ``turns``.
+    """
+    separator = BANKS[bank].separator
+    if len(traces) == 1 or layout == "turns":
+        return _turns(traces, linkers, separator, style)
+    user, assistant = _Text(0), _Text(1)
+    for part, trace in enumerate(traces):
+        user.add("\n\n" if part else "")
+        user.add(f"Problem {part + 1}: ", "label", part)
+        user.add(trace.question, "question", part)
+    assistant.add(style.open)
+    for part, (trace, linker) in enumerate(zip(traces, linkers, strict=True)):
+        assistant.add("\n\n" if part else "")
+        assistant.add(linker, "linker", part)
+        assistant.add(separator if linker else "")
+        assistant.add(trace.thinking, "thinking", part)
+    assistant.add(style.close)
+    solutions_at = assistant.length
+    answers = []
+    for part, trace in enumerate(traces):
+        text = solution_text(trace)
+        assistant.add("\n\n" if part else "")
+        assistant.add(f"Problem {part + 1}: ", "label", part)
+        assistant.add(text, "solution", part)
+        found = extract_answer(text)
+        answers.append(found.value if found else trace.answer)
+    read = extract_parts(str(assistant)[solutions_at:], len(traces))
+    if [None if r is None else r.value for r in read] != answers:
+        return None
+    assistant.add(style.end)
+    return Joined(
+        (Message("user", str(user)),), (Message("assistant", str(assistant)),),
+        (*user.spans, *assistant.spans), tuple(answers),
+    )  # fmt: skip
+
+
+def _turns(traces: Sequence[Trace], linkers: Sequence[str], separator: str, style: ThinkingStyle) -> Joined:
+    messages: list[Message] = []
+    spans: list[Span] = []
+    answers: list[str] = []
+    for part, trace in enumerate(traces):
+        user, assistant = _Text(len(messages)), _Text(len(messages) + 1)
+        user.add(trace.question, "question", part)
+        assistant.add(style.open)
+        if part and linkers[part]:
+            assistant.add(linkers[part], "linker", part)
+            assistant.add(separator)
+        assistant.add(trace.thinking, "thinking", part)
+        assistant.add(style.close)
+        text = solution_text(trace)
+        assistant.add(text, "solution", part)
+        assistant.add(style.end)
+        found = extract_answer(text)
+        answers.append(found.value if found else trace.answer)
+        messages += [Message("user", str(user)), Message("assistant", str(assistant))]
+        spans += user.spans + assistant.spans
+    return Joined(tuple(messages[:1]), tuple(messages[1:]), tuple(spans), tuple(answers))

@@ -1,0 +1,76 @@
+"""Reading JSON Lines row by row: bad rows are data, a broken file is an error."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from long1k.errors import DataError, RecipeError
+
+_SHOWN = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that could not be read: where it stands, why, and its text as far as it is text."""
+
+    source_row: str
+    reason: str
+    evidence: str
+    row: str
+
+
+def expand_path(path: str) -> Path:
+    """A path with ~ and ${VARIABLE} filled in.
+
+    Raises:
+        RecipeError: a variable is not set.
+    """
+    missing = [name for name in re.findall(r"\$\{(\w+)\}", path) if name not in os.environ]
+    if missing:
+        raise RecipeError(f"the path {path} needs the environment variable {missing[0]}", f"export {missing[0]}=FOLDER")
+    return Path(os.path.expandvars(path)).expanduser()
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    """(line number from 1, row or bad row) of a JSON Lines file, plain or gzip.
+
+    Raises:
+        DataError: the file is missing or unreadable, or its compression is broken.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path}", "check the path")
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    try:
+        handle: IO[bytes]
+        with opener(path, "rb") as handle:
+            for number, line in enumerate(handle, 1):
+                if not line.strip():
+                    continue
+                yield number, _parse(line, number)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is not a whole gzip file (after line {number}): {error}", "fetch the file again") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}", "check its permissions") from None
+
+
+def _parse(line: bytes, number: int) -> dict[str, Any] | BadRow:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return BadRow(str(number), "invalid_utf8", str(error), line.decode("utf-8", "replace")[:_SHOWN])
+    try:
+        row = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return BadRow(str(number), "malformed_json", f"line {number}: {error}", text[:_SHOWN])
+    if not isinstance(row, dict):
+        return BadRow(str(number), "not_an_object", f"line {number} holds a {type(row).__name__}", text[:_SHOWN])
+    return row

@@ -1,0 +1,76 @@
+"""The micro-world: procedural problems with solver-written traces, for laptops and tests.
+
+An operation on 16 symbols is a random table of 256 facts.  A problem applies it one or
+more times, ``a⊕f⊕c``; a trace works from left to right, sometimes stops to check a step,
+and boxes the last symbol.  Every answer can be verified, the number of steps is the
+difficulty, and a model knows an operation exactly as far as it has met its facts.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import lru_cache
+
+from long1k.rows import derive_seed
+
+SYMBOLS = "abcdefghijklmnop"
+OPERATOR = "⊕"
+CHECK = "Wait, check: "
+OPENING = "Let me see. "
+LINKERS = ("Next, ", "Now, ", "Then, ")
+
+
+@lru_cache(maxsize=16)
+def operation_table(operation: int) -> dict[tuple[str, str], str]:
+    """The 256 facts of an operation: (left, right) -> result."""
+    rng = random.Random(derive_seed("micro-operation", operation))
+    return {(left, right): rng.choice(SYMBOLS) for left in SYMBOLS for right in SYMBOLS}
+
+
+@dataclass(frozen=True, slots=True)
+class MicroProblem:
+    """Symbols to be combined from left to right under one operation."""
+
+    operation: int
+    symbols: tuple[str, ...]
+
+    @property
+    def question(self) -> str:
+        """The problem as it is asked."""
+        return OPERATOR.join(self.symbols)
+
+    def solve(self) -> list[str]:
+        """The result after each step; the last is the answer."""
+        table, results = operation_table(self.operation), []
+        current = self.symbols[0]
+        for symbol in self.symbols[1:]:
+            current = table[current, symbol]
+            results.append(current)
+        return results
+
+    @property
+    def is_test(self) -> bool:
+        """Whether this problem belongs to the held-out quarter, by a hash of its content."""
+        return derive_seed("micro-split", self.question) % 4 == 0
+
+
+def draw_problem(rng: random.Random, operation: int, steps: tuple[int, int], split: str = "all") -> MicroProblem:
+    """A random problem of the wanted split."""
+    while True:
+        num_steps = rng.randint(*steps)
+        problem = MicroProblem(operation, tuple(rng.choice(SYMBOLS) for _ in range(num_steps + 1)))
+        if split == "all" or problem.is_test == (split == "test"):
+            return problem
+
+
+def write_thinking(problem: MicroProblem, rng: random.Random, check: float) -> str:
+    """A solver's thinking: one fact a step, some of them looked at twice."""
+    left, lines = problem.symbols[0], [OPENING.strip()] if rng.random() < 0.5 else []
+    for symbol, result in zip(problem.symbols[1:], problem.solve(), strict=True):
+        fact = f"{left}{OPERATOR}{symbol}={result}."
+        lines.append(fact)
+        if rng.random() < check:
+            lines.append(CHECK + fact)
+        left = result
+    return " ".join(lines)

@@ -1,0 +1,69 @@
+"""Finds the class behind a name: one of ours, or ``"module:Class"`` from outside."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from long1k.errors import MissingExtraError, RecipeError
+
+_EXTRA_OF = {"torch": "train", "transformers": "train", "trl": "train", "accelerate": "train", "datasets": "train"}
+
+
+def need(module: str) -> Any:
+    """Import an optional dependency, or say which extra brings it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        top = (error.name or module).split(".")[0]
+        if top in _EXTRA_OF:
+            raise MissingExtraError(top, _EXTRA_OF[top]) from None
+        raise
+
+
+def load_plugin(name: str, known: Mapping[str, str], kind: str) -> Any:
+    """The object that a name stands for.
+
+    Raises:
+        RecipeError: the name is not known, or ``module:Class`` cannot be imported.
+    """
+    target = known.get(name, name)
+    if ":" not in target:
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise RecipeError(f"unknown {kind} '{name}'", f"{hint}known: {', '.join(known)}; or give 'module:Class'")
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if target != name:
+            raise
+        raise RecipeError(f"cannot load {kind} '{name}': {error}", "check the module is on PYTHONPATH") from None
+
+
+def explain(error: ValidationError, where: str, known_keys: Mapping[tuple[Any, ...], list[str]] | None = None) -> RecipeError:
+    """A pydantic error as one message that names the key and, for a typing slip, the nearest known one."""
+    lines = []
+    for item in error.errors(include_url=False):
+        place = ".".join(str(part) for part in item["loc"]) or where
+        if item["type"] == "extra_forbidden":
+            parent, key = tuple(item["loc"][:-1]), str(item["loc"][-1])
+            names = (known_keys or {}).get(parent, [])
+            close = difflib.get_close_matches(key, names, 1, cutoff=0.5)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            lines.append(f"unknown key '{place}'{hint}" + (f" (known: {', '.join(names)})" if names else ""))
+        else:
+            lines.append(f"{place}: {item['msg']} (got {str(item.get('input'))[:80]!r})")
+    return RecipeError(f"{where}:\n  " + "\n  ".join(lines), "mend the key in the recipe or the --set option")
+
+
+def validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
+    """A validated configuration object, or a RecipeError that names the wrong key."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise explain(error, where, {(): list(model.model_fields)}) from None

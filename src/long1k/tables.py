@@ -1,0 +1,381 @@
+"""Tables: a folder of Parquet parts, what was rejected, and a manifest written last.
+
+    folder/
+      part-00000.parquet ...   rows of one type
+      rejected.parquet         rows that were not passed on, with reasons
+      manifest.json            written last, by an atomic rename: no manifest, not complete
+
+A part is written under a temporary name and renamed, so whatever has its final name is whole.
+A stage that was stopped finds the parts it had finished, if its configuration and inputs are
+still the same, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Generic
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from long1k.errors import DataError, IncompleteError
+from long1k.rows import SCHEMA_VERSION, R, Reject, canonical_json, from_arrow, schema_of, to_arrow
+
+MANIFEST = "manifest.json"
+PROGRESS = "progress.json"
+PART_ROWS = 4096
+_PACKAGES = ("pyarrow", "tokenizers", "fastokens", "math-verify", "torch", "transformers", "trl", "accelerate")
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _hash_array(array: pa.Array, hasher: Any) -> None:
+    """Feed an array's values, independent of its offsets, padding and null storage."""
+    hasher.update(f"{array.type}|{len(array)}|".encode())
+    if array.null_count:
+        valid = np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
+        hasher.update(np.packbits(valid).tobytes())
+    if pa.types.is_list(array.type):
+        lengths = pa.compute.list_value_length(array).fill_null(0)
+        hasher.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+        _hash_array(array.flatten(), hasher)
+    elif pa.types.is_struct(array.type):
+        for child in array.flatten():
+            _hash_array(child, hasher)
+    elif pa.types.is_string(array.type):
+        filled = array.fill_null("") if array.null_count else array
+        lengths = pa.compute.binary_length(filled)
+        hasher.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+        hasher.update("".join(filled.to_pylist()).encode())
+    elif pa.types.is_boolean(array.type):
+        hasher.update(np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool).tobytes())
+    else:
+        hasher.update(array.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+
+
+def content_digest(table: pa.Table) -> str:
+    """SHA-256 of a table's values: the same rows give the same digest in any file layout."""
+    hasher = hashlib.sha256()
+    for name in table.column_names:
+        hasher.update(name.encode())
+        combined = table.column(name).combine_chunks()
+        if isinstance(combined, pa.ChunkedArray):  # an empty column, or one over 2 GB
+            for chunk in combined.chunks or [pa.array([], combined.type)]:
+                _hash_array(chunk, hasher)
+        else:
+            _hash_array(combined, hasher)
+    return hasher.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of this package and of those that can change a result."""
+    found = {}
+    for name in ("long1k", *_PACKAGES):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@lru_cache(maxsize=1)
+def git_commit() -> str | None:
+    """The commit of the checkout this code runs from, with '+' if it was changed; None outside one."""
+    here = Path(__file__).resolve().parent
+    if shutil.which("git") is None or not (here.parents[1] / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, timeout=10, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (subprocess.SubprocessError, OSError):
+        return None
+    return head + ("+" if dirty else "")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that its name only ever holds the whole content."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(temporary, path)
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder, or say plainly why it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(
+            f"cannot write to the output folder {path}: {error.strerror or error}",
+            "choose another folder with --out / --runs, or change its permissions",
+        ) from None
+    return path
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a complete table or checkpoint says of itself (the content of manifest.json)."""
+
+    stage: str
+    fingerprint: str
+    digest: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    rows_in: int
+    rows_out: int
+    rejected: dict[str, int]
+    info: dict[str, Any]
+    files: dict[str, int]
+    versions: dict[str, str]
+    git_commit: str | None
+    schema_version: int
+    wall_seconds: float
+    created: str
+
+    def write(self, folder: Path) -> None:
+        """Write manifest.json into the folder, atomically, and drop the progress mark."""
+        text = json.dumps(self.__dict__, indent=1, ensure_ascii=False, sort_keys=True, default=str)
+        write_atomic(folder / MANIFEST, text.encode())
+        (folder / PROGRESS).unlink(missing_ok=True)
+
+
+def fingerprint(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """What decides a stage's result: its name and version, configuration and input digests."""
+    return digest_json({"stage": stage, "config": config, "inputs": inputs, "schema": SCHEMA_VERSION})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a complete table or checkpoint.
+
+    Raises:
+        DataError: the folder does not exist or its manifest is unreadable.
+        IncompleteError: it has no manifest: the stage that makes it was never finished.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}", "check the path, or run the stage that makes it")
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise IncompleteError(f"{folder} has no {MANIFEST}: it was never finished", "run the same command again")
+    try:
+        return Manifest(**json.loads(path.read_text()))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise DataError(f"{path} is not a manifest of this version: {error}", "remove the folder, run again") from None
+
+
+def is_current(folder: Path, wanted_fingerprint: str) -> bool:
+    """Whether the folder holds exactly the result that is wanted, with all its files."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        manifest = read_manifest(folder)
+    except DataError:
+        return False
+    if manifest.fingerprint != wanted_fingerprint:
+        return False
+    return all(
+        (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in manifest.files.items()
+    )
+
+
+def begin(folder: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Prepare a folder for a stage and return the fingerprint.
+
+    Unfinished work of the same fingerprint is kept; work of any other is removed.  A folder
+    that holds something else than a result of ours is refused, never emptied.
+    """
+    wanted = fingerprint(stage, config, inputs)
+    make_folder(folder)
+    marker = folder / PROGRESS
+    known = None
+    if marker.is_file():
+        try:
+            known = json.loads(marker.read_text()).get("fingerprint")
+        except json.JSONDecodeError:
+            known = ""
+    if known == wanted and not (folder / MANIFEST).is_file():
+        return wanted
+    ours = marker.is_file() or (folder / MANIFEST).is_file()
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    if entries and not ours:
+        raise DataError(
+            f"{folder} holds files that this program did not make ({entries[0].name})",
+            "name an empty or a new folder",
+        )
+    # The manifest goes first: a table that loses its parts must not look complete.
+    (folder / MANIFEST).unlink(missing_ok=True)
+    write_atomic(marker, json.dumps({"stage": stage, "fingerprint": wanted}).encode())
+    for entry in entries:
+        if entry.name in (PROGRESS, MANIFEST):
+            continue
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    return wanted
+
+
+def finish(
+    folder: Path,
+    *,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    digest: str,
+    files: Sequence[Path],
+    started: float,
+    rows_in: int = 0,
+    rows_out: int = 0,
+    rejected: Mapping[str, int] | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Write the manifest of a finished stage."""
+    manifest = Manifest(
+        stage=stage,
+        fingerprint=fingerprint(stage, config, inputs),
+        digest=digest,
+        config=dict(config),
+        inputs=dict(inputs),
+        rows_in=rows_in,
+        rows_out=rows_out,
+        rejected=dict(rejected or {}),
+        info=dict(info or {}),
+        files={str(path.relative_to(folder)): path.stat().st_size for path in sorted(files)},
+        versions=versions(),
+        git_commit=git_commit(),
+        schema_version=SCHEMA_VERSION,
+        wall_seconds=round(time.time() - started, 3),
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    manifest.write(folder)
+    return manifest
+
+
+class TableWriter(Generic[R]):
+    """Writes one table part by part; finished parts survive a kill.
+
+    Args:
+        folder: where the table goes.
+        row_type: the type of its rows.
+        stage, config, inputs: what decides the content (see ``fingerprint``).
+    """
+
+    def __init__(
+        self, folder: Path, row_type: type[R], *, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]
+    ) -> None:
+        self.folder, self.row_type, self.stage = folder, row_type, stage
+        self.config, self.inputs = dict(config), dict(inputs)
+        self.started = time.time()
+        begin(folder, stage, self.config, self.inputs)
+
+    def _part(self, index: int) -> Path:
+        return self.folder / f"part-{index:05d}.parquet"
+
+    def has_part(self, index: int) -> bool:
+        """Whether this part was already written, by this or an earlier, killed, run."""
+        return self._part(index).is_file()
+
+    def write_part(self, index: int, rows: Sequence[R], rejected: Sequence[Reject] = (), rows_in: int | None = None) -> None:
+        """Write one part and its rejected rows; rows_in defaults to their sum."""
+        taken = len(rows) + len(rejected) if rows_in is None else rows_in
+        if rejected:
+            self._write(self.folder / f"rejected-{index:05d}.parquet", to_arrow(list(rejected), Reject), taken)
+        self._write(self._part(index), to_arrow(list(rows), self.row_type), taken)
+
+    @staticmethod
+    def _write(path: Path, table: pa.Table, rows_in: int) -> None:
+        table = table.replace_schema_metadata({"rows_in": str(rows_in)})
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        pq.write_table(table, temporary, compression="zstd")
+        os.replace(temporary, path)
+
+    def commit(self, num_parts: int, info: Mapping[str, Any] | None = None, *, balanced: bool = True) -> Manifest:
+        """Merge the rejected rows, check that none was lost, and write the manifest.
+
+        ``balanced`` demands rows in = rows out + rejected; stages that make several rows of
+        one (joining, sampling) pass False and keep their own account in ``info``.
+        """
+        rejected_parts = sorted(self.folder.glob("rejected-*.parquet"))
+        if rejected_parts:
+            merged = pa.concat_tables([pq.read_table(path) for path in rejected_parts]).replace_schema_metadata(None)
+        else:
+            merged = to_arrow([], Reject)
+        self._write(self.folder / "rejected.parquet", merged, merged.num_rows)
+        hasher, rows_in, rows_out, files = hashlib.sha256(), 0, 0, [self.folder / "rejected.parquet"]
+        for index in range(num_parts):
+            part = pq.read_table(self._part(index))
+            rows_in += int((part.schema.metadata or {})[b"rows_in"])
+            rows_out += part.num_rows
+            hasher.update(content_digest(part).encode())
+            files.append(self._part(index))
+        hasher.update(content_digest(merged).encode())
+        reasons = Counter(merged.column("reason").to_pylist())
+        if balanced and rows_in != rows_out + merged.num_rows:
+            raise AssertionError(
+                f"{self.folder}: {rows_in} rows in, but {rows_out} out + {merged.num_rows} rejected"
+            )
+        manifest = finish(
+            self.folder, stage=self.stage, config=self.config, inputs=self.inputs, digest=hasher.hexdigest(),
+            files=files, started=self.started, rows_in=rows_in, rows_out=rows_out,
+            rejected=dict(sorted(reasons.items())), info=info,
+        )  # fmt: skip
+        for path in rejected_parts:  # only now: a kill before the manifest must find them again
+            path.unlink()
+        return manifest
+
+
+def iter_table(folder: Path, row_type: type[R]) -> Iterator[R]:
+    """The rows of a complete table, part by part, in order."""
+    manifest = read_manifest(folder)
+    wanted = schema_of(row_type)
+    for name in sorted(manifest.files):
+        if name.startswith("part-"):
+            try:
+                part = pq.read_table(folder / name)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise DataError(f"{folder / name} cannot be read: {error}", "run the stage again") from None
+            if part.schema.names != wanted.names:
+                raise DataError(
+                    f"{folder} does not hold rows of type {row_type.__name__} (columns {', '.join(part.schema.names[:5])}…)",
+                    "check that the folder is the output of the right stage",
+                )
+            yield from from_arrow(part, row_type)
+
+
+def read_table(folder: Path, row_type: type[R]) -> list[R]:
+    """All rows of a complete table."""
+    return list(iter_table(folder, row_type))
+
+
+def read_rejected(folder: Path) -> list[Reject]:
+    """The rejected rows of a complete table."""
+    read_manifest(folder)
+    return list(from_arrow(pq.read_table(folder / "rejected.parquet"), Reject))
