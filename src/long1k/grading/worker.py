@@ -94,7 +94,8 @@ def main(arguments: list[str]) -> None:
     try:
         function = _load(check_name)
     except Exception as error:
-        _send(replies, {"ready": False, "note": f"{type(error).__name__}: {error}"})
+        mend = "; pip install math-verify" if getattr(error, "name", "") == "math_verify" else ""
+        _send(replies, {"ready": False, "note": f"{type(error).__name__}: {error}{mend}"})
         return
     _send(replies, {"ready": True})
     # The default action of SIGALRM ends the process inside the kernel, even in the middle of one huge

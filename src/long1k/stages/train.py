@@ -1,0 +1,130 @@
+"""train: SFT samples + a model -> one checkpoint, for one arm and seed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from long1k.chat import Chat
+from long1k.progress import progress
+from long1k.rows import Example
+from long1k.tables import Manifest, begin, file_digest, finish, fingerprint, is_current, read_manifest, read_table
+from long1k.tokens import Tokenizer
+from long1k.training.checkpoint import (
+    check_model_folder, load_model, new_model, save_checkpoint, weights_digest,
+)  # fmt: skip
+from long1k.training.config import ModelInit, TrainConfig
+from long1k.training.data import TrainRow, make_rows, pack
+from long1k.training.sft import num_steps, train_model
+
+STAGE = "train/1"
+METRICS = "metrics.jsonl"
+
+
+def train(
+    out: Path,
+    examples: Path,
+    *,
+    model: Path | ModelInit,
+    config: TrainConfig,
+    seed: int,
+    chat: Chat,
+    on_log: Callable[[int, int, dict[str, float]], None] | None = None,
+) -> Manifest:
+    """Fine-tune one model on one table of samples; resumes where it was stopped.
+
+    Args:
+        out: the checkpoint's folder (weights, tokenizer, template, metrics.jsonl, manifest.json).
+        examples: folder of an Example table.
+        model: a model folder to start from, or the shape of a new one.
+        seed: order of the samples (and dropout); the weights of a new model have their own.
+
+    Raises:
+        DataError: data and model do not fit each other.
+        EngineError: training diverged, or the saved checkpoint is not what was trained.
+    """
+    source = read_manifest(examples)
+    settings: dict[str, Any] = {"train": config.model_dump(), "seed": seed, "chat": chat.describe()}
+    inputs = {"examples": source.digest}
+    if isinstance(model, ModelInit):
+        settings["model"] = model.model_dump()
+    else:
+        check_model_folder(model)
+        inputs["model"] = weights_digest(model)
+    if is_current(out, fingerprint(STAGE, settings, inputs)):
+        return read_manifest(out)
+    started = time.time()
+    rows = make_rows(read_table(examples, Example), chat, config.max_tokens)
+    preflight = describe_rows(rows, config)
+    if config.packing is not None:
+        rows = pack(rows, config.packing)
+    preflight |= {"rows": len(rows), "steps": num_steps(config, len(rows))}
+    begin(out, STAGE, settings, inputs)
+    network = (
+        new_model(model, chat.tokenizer, chat.end_id)
+        if isinstance(model, ModelInit)
+        else load_model(model, config.precision)
+    )
+    if not isinstance(model, ModelInit):
+        _check_vocabulary(network, chat.tokenizer, model)
+    work = out / "work"
+    with progress(f"train {out.parent.name}", int(preflight["steps"])) as step:
+        seen = 0
+
+        def report(at: int, steps: int, entry: dict[str, float]) -> None:
+            nonlocal seen
+            step(at - seen, f"loss {entry['loss']:.3f}")
+            seen = at
+            if on_log is not None:
+                on_log(at, steps, entry)
+
+        result = train_model(
+            network, rows, config, work=work, seed=seed, tokenizer=chat.tokenizer, end_id=chat.end_id, on_log=report
+        )
+    save_checkpoint(network, chat.tokenizer, chat.end_id, out)
+    (out / METRICS).write_text("".join(json.dumps(entry) + "\n" for entry in result.metrics))
+    shutil.rmtree(work, ignore_errors=True)
+    files = [path for path in out.iterdir() if path.is_file() and not path.name.startswith((".", "manifest", "progress"))]
+    info = {
+        "preflight": preflight, "parameters": sum(p.numel() for p in network.parameters()), "steps": result.steps,
+        "tokens": result.tokens, "supervised_tokens": result.supervised_tokens, "resumed_from": result.resumed_from,
+        "final_loss": result.metrics[-1]["loss"] if result.metrics else None,
+        "tokenizer": chat.tokenizer.digest, "template": chat.tokenizer.template_digest,
+    }  # fmt: skip
+    return finish(
+        out, stage=STAGE, config=settings, inputs=inputs, digest=weights_digest(out), files=files, started=started,
+        rows_in=source.rows_out, rows_out=source.rows_out, info=info,
+    )  # fmt: skip
+
+
+def describe_rows(rows: list[TrainRow], config: TrainConfig) -> dict[str, Any]:
+    """What the data is, measured on the very rows that are trained on, before the first step."""
+    lengths = [len(row.input_ids) for row in rows]
+    return {
+        "samples": len(rows),
+        "longest_tokens": max(lengths),
+        "shortest_tokens": min(lengths),
+        "tokens": sum(lengths),
+        "supervised_tokens": sum(row.supervised for row in rows),
+        "batch_size": config.batch_size,
+    }
+
+
+def _check_vocabulary(network: Any, tokenizer: Tokenizer, folder: Path) -> None:
+    from long1k.errors import DataError
+
+    rows = int(network.get_input_embeddings().weight.shape[0])
+    if tokenizer.vocab_size > rows:
+        raise DataError(
+            f"the tokenizer has {tokenizer.vocab_size:,} ids but the model in {folder} only {rows:,} embeddings",
+            "use the model's own tokenizer",
+        )
+    own = folder / "tokenizer.json"
+    if own.is_file() and file_digest(own) != tokenizer.digest:
+        raise DataError(
+            f"the tokenizer in {folder} is not the one that the data was made with", "synthesize with the model's tokenizer"
+        )

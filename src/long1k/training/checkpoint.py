@@ -1,0 +1,111 @@
+"""Checkpoints: saved whole, proven after saving, refused when they are not what they claim."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from long1k.errors import DataError, EngineError
+from long1k.plugins import need
+from long1k.tables import file_digest
+from long1k.tokens import Tokenizer
+from long1k.training.config import ModelInit
+
+WEIGHTS = "model.safetensors"
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a folder that is no model, or whose weights would have to be unpickled.
+
+    Raises:
+        DataError: no config.json, no weights, or pickled weights only.
+    """
+    if not (folder / "config.json").is_file():
+        raise DataError(f"{folder} is no model: it has no config.json", "give a folder in Hugging Face layout")
+    if not any(folder.glob("*.safetensors")):
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
+            raise DataError(
+                f"{folder} has pickled weights only; they can run code when loaded", "convert the model to safetensors"
+            )
+        raise DataError(f"{folder} has no *.safetensors: the weights are missing", "copy the model's weights as well")
+
+
+def new_model(init: ModelInit, tokenizer: Tokenizer, end_id: int) -> Any:
+    """A Qwen2-architecture causal language model with seeded random weights."""
+    torch, transformers = need("torch"), need("transformers")
+    torch.manual_seed(init.seed)
+    config = transformers.Qwen2Config(
+        vocab_size=tokenizer.vocab_size, hidden_size=init.hidden_size, num_hidden_layers=init.num_layers,
+        num_attention_heads=init.num_heads, num_key_value_heads=init.num_heads,
+        intermediate_size=init.intermediate_size, max_position_embeddings=init.max_positions,
+        initializer_range=init.initializer_range, tie_word_embeddings=True, use_cache=False,
+        bos_token_id=None, eos_token_id=end_id, pad_token_id=pad_id(tokenizer, end_id),
+    )  # fmt: skip
+    return transformers.Qwen2ForCausalLM(config)
+
+
+def pad_id(tokenizer: Tokenizer, end_id: int) -> int:
+    """The padding id.  Never the end token where another is there: a padded end token may lose its loss."""
+    for token in (tokenizer.named_token("pad_token"), "<|fim_pad|>", "<|endoftext|>"):
+        found = tokenizer.token_id(token) if token else None
+        if found is not None and found != end_id:
+            return found
+    return end_id
+
+
+def load_model(folder: Path, precision: str = "fp32") -> Any:
+    """A causal language model from a local folder; safetensors only, no remote code."""
+    check_model_folder(folder)
+    torch, transformers = need("torch"), need("transformers")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    try:
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot load the model in {folder}: {error}", "check that the copy is complete") from None
+
+
+def copy_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Put the tokenizer and its chat template beside the weights."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"):
+        if (tokenizer.folder / name).is_file():
+            shutil.copyfile(tokenizer.folder / name, folder / name)
+    if tokenizer.template is not None:
+        (folder / "chat_template.jinja").write_text(tokenizer.template)
+
+
+def save_checkpoint(model: Any, tokenizer: Tokenizer, end_id: int, folder: Path) -> None:
+    """Save weights, configuration, tokenizer and template, then prove that they can be used."""
+    torch = need("torch")
+    transformers = need("transformers")
+    model.generation_config = transformers.GenerationConfig(
+        eos_token_id=end_id, pad_token_id=pad_id(tokenizer, end_id), do_sample=False
+    )
+    expected = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    model.save_pretrained(str(folder), safe_serialization=True)
+    copy_tokenizer(tokenizer, folder)
+    again = load_model(folder)
+    found = again.state_dict()
+    for name, value in expected.items():
+        if name not in found or found[name].shape != value.shape:
+            raise EngineError(f"{folder}: tensor {name} was not saved whole", "check the disk, then run again")
+        if not torch.equal(found[name].float(), value.float()):
+            raise EngineError(f"{folder}: tensor {name} differs after saving", "check the disk, then run again")
+        if not bool(torch.isfinite(value).all()):
+            raise EngineError(f"{folder}: tensor {name} is not finite", "lower train.learning_rate")
+    stored = json.loads((folder / "generation_config.json").read_text()).get("eos_token_id")
+    if stored not in (end_id, [end_id]):
+        raise EngineError(f"{folder}: generation_config.json ends at {stored}, not at {end_id}", "report this")
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 over the digests of all weight files."""
+    import hashlib
+
+    hasher = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        hasher.update(file_digest(path).encode())
+    return hasher.hexdigest()

@@ -1,0 +1,171 @@
+"""The one training path: TRL's SFTTrainer, fed with rows that are already right.
+
+TRL is told to prepare nothing: no tokenization, no template, no truncation, no packing.  What
+it does is what it is good at: the loss over supervised tokens of the whole global batch, the
+optimiser, precision, distribution and saving.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from long1k.errors import DataError, EngineError
+from long1k.plugins import need
+from long1k.tokens import Tokenizer
+from long1k.training.checkpoint import pad_id
+from long1k.training.config import TrainConfig
+from long1k.training.data import TrainRow, collate, row_order
+
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a run did: the logged metrics, step by step, and its size."""
+
+    metrics: list[dict[str, float]]
+    steps: int
+    tokens: int
+    supervised_tokens: int
+    resumed_from: int
+
+
+def num_steps(config: TrainConfig, num_rows: int) -> int:
+    """Optimiser steps of a run over ``num_rows`` rows."""
+    if config.steps is not None:
+        return config.steps
+    assert config.epochs is not None
+    return max(1, math.ceil(config.epochs * num_rows / config.batch_size))
+
+
+def train_model(
+    model: Any,
+    rows: Sequence[TrainRow],
+    config: TrainConfig,
+    *,
+    work: Path,
+    seed: int,
+    tokenizer: Tokenizer,
+    end_id: int,
+    on_log: Callable[[int, int, dict[str, float]], None] | None = None,
+) -> TrainResult:
+    """Train in place; resumes from the last whole checkpoint in ``work``.
+
+    Args:
+        work: folder for resumable checkpoints.
+        seed: decides the order of rows and dropout.
+        on_log: called with (step, steps, metrics).
+
+    Raises:
+        DataError: a row is longer than the model's positions.
+        EngineError: the loss is not a finite number.
+    """
+    torch, transformers, trl, datasets = need("torch"), need("transformers"), need("trl"), need("datasets")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    padding = pad_id(tokenizer, end_id)
+    longest = max(max(row.lengths) for row in rows)
+    positions = model.config.max_position_embeddings
+    if longest > positions:
+        raise DataError(
+            f"the longest sample has {longest:,} tokens, but the model only {positions:,} positions",
+            "use a model with more positions, or shorter targets",
+        )
+    steps = num_steps(config, len(rows))
+    order = row_order(len(rows), steps * config.batch_size, seed)
+    data = datasets.Dataset.from_dict(
+        {
+            "input_ids": [row.input_ids for row in rows],
+            "labels": [row.labels for row in rows],
+            "lengths": [row.lengths for row in rows],
+        }
+    ).select(order)
+    work.mkdir(parents=True, exist_ok=True)
+    arguments = trl.SFTConfig(
+        output_dir=str(work), max_steps=steps, per_device_train_batch_size=config.batch_size // config.accumulation,
+        gradient_accumulation_steps=config.accumulation, learning_rate=config.learning_rate,
+        lr_scheduler_type=config.scheduler, warmup_steps=math.ceil(config.warmup_ratio * steps),
+        weight_decay=config.weight_decay, adam_beta1=config.beta1, adam_beta2=config.beta2,
+        max_grad_norm=config.max_grad_norm, bf16=config.precision == "bf16", fp16=False,
+        gradient_checkpointing=config.gradient_checkpointing, use_cpu=not torch.cuda.is_available(),
+        train_sampling_strategy="sequential", max_length=None, packing=False, padding_free=False,
+        dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, dataloader_num_workers=0,
+        dataloader_pin_memory=False, save_strategy="steps" if config.save_steps else "no",
+        save_steps=config.save_steps or steps, save_total_limit=2, logging_steps=max(1, steps // 50),
+        report_to="none", disable_tqdm=True, seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
+    )  # fmt: skip
+    metrics: list[dict[str, float]] = []
+
+    class Watch(transformers.TrainerCallback):  # type: ignore[misc, name-defined, unused-ignore]
+        """Keeps the metrics, stops on a loss that is no number, marks whole checkpoints."""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            del args, control
+            if not logs or "loss" not in logs:
+                return
+            entry = {"step": float(state.global_step), **{k: float(v) for k, v in logs.items() if k in _KEPT}}
+            if not math.isfinite(entry["loss"]):
+                raise EngineError(
+                    f"the loss is {entry['loss']} at step {state.global_step}", "lower train.learning_rate, check the data"
+                )
+            metrics.append(entry)
+            if on_log is not None:
+                on_log(state.global_step, steps, entry)
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            del args, control
+            # The trainer writes many files; only this mark, written last, makes a checkpoint count.
+            folder = work / f"checkpoint-{state.global_step}"
+            (folder / COMPLETE).write_text(json.dumps({"metrics": metrics}))
+
+    trainer = trl.SFTTrainer(
+        model=model, args=arguments, train_dataset=data, data_collator=lambda batch: collate(batch, padding),
+        processing_class=_trainer_tokenizer(tokenizer, padding, end_id), callbacks=[Watch()],
+    )  # fmt: skip
+    trainer.remove_callback(transformers.PrinterCallback)
+    start = _last_whole(work)
+    if start is not None:
+        metrics += json.loads((start / COMPLETE).read_text())["metrics"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    taken = [rows[index] for index in order]
+    return TrainResult(
+        metrics=metrics,
+        steps=steps,
+        tokens=sum(len(row.input_ids) for row in taken),
+        supervised_tokens=sum(row.supervised for row in taken),
+        resumed_from=0 if start is None else int(start.name.rsplit("-", 1)[1]),
+    )
+
+
+_KEPT = ("loss", "grad_norm", "learning_rate", "mean_token_accuracy")
+
+
+def _last_whole(work: Path) -> Path | None:
+    """The newest checkpoint that was saved whole; broken ones are removed."""
+    found = []
+    for folder in work.glob("checkpoint-*"):
+        if (folder / COMPLETE).is_file():
+            found.append(folder)
+        else:
+            shutil.rmtree(folder)
+    return max(found, key=lambda folder: int(folder.name.rsplit("-", 1)[1]), default=None)
+
+
+
+def _trainer_tokenizer(tokenizer: Tokenizer, padding: int, end_id: int) -> Any:
+    """The tokenizer object that TRL insists on; it only reads the special tokens' names."""
+    transformers = need("transformers")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(tokenizer.folder / "tokenizer.json"),
+        pad_token=tokenizer.decode([padding]),
+        eos_token=tokenizer.decode([end_id]),
+    )
