@@ -1,0 +1,72 @@
+"""Jobs in local processes, one thread each, that die with their parent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Any, TypeVar
+
+from long1k.errors import EngineError, Long1kError
+
+J = TypeVar("J")
+T = TypeVar("T")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+def _start(threads: int) -> None:
+    """Set up a worker: its threads, and its end when the parent is gone (a kill -9 tells nobody)."""
+    for name in _THREADS:
+        os.environ[name] = str(threads)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_jobs(
+    function: Callable[[J], T], jobs: Sequence[J], num_workers: int, threads: int = 1
+) -> Iterator[tuple[J, T]]:
+    """Run ``function(job)`` for every job; yields (job, result) as they finish.
+
+    Args:
+        function: importable from a module (it is sent to spawned processes).
+        num_workers: processes; 1 still means a process of its own, so that a leak ends with it.
+        threads: computing threads of each process.
+
+    Raises:
+        Long1kError: the first error of a job, after the running jobs have ended.
+        EngineError: a worker died, out of memory most likely.
+    """
+    if not jobs:
+        return
+    context = multiprocessing.get_context("spawn")
+    for name in _THREADS:  # inherited before the worker imports anything
+        os.environ.setdefault(name, str(threads))
+    pool = ProcessPoolExecutor(min(num_workers, len(jobs)), mp_context=context, initializer=_start, initargs=(threads,))
+    try:
+        futures: dict[Future[Any], J] = {pool.submit(function, job): job for job in jobs}
+        waiting = set(futures)
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                try:
+                    yield futures[future], future.result()
+                except Long1kError:
+                    raise
+                except Exception as error:
+                    if type(error).__name__ == "BrokenProcessPool":
+                        raise EngineError(
+                            f"a worker process died during {futures[future]}", "most likely memory: use --workers 1"
+                        ) from None
+                    raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,77 @@
+"""Published model outputs (JSON Lines) as a Prediction table, labels kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from long1k.errors import DataError, RecipeError
+from long1k.jsonlines import BadRow, read_json_lines
+from long1k.rows import Prediction, Reject, content_id
+from long1k.tables import Manifest, TableWriter, file_digest, fingerprint, is_current, read_manifest
+
+STAGE = "import-predictions/1"
+_FIELDS = ("question", "answer", "response", "sample", "label", "benchmark", "finish_reason")
+
+
+def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name: str, arm: str | None) -> Manifest:
+    """Read outputs; a row that lacks a field is rejected with the reason.
+
+    Args:
+        fields: our field -> theirs (question, answer, response, sample, label, benchmark, finish_reason).
+        arm: the field that tells runs apart; None puts all in one.
+
+    Raises:
+        DataError: the file is missing, or holds no usable row.
+        RecipeError: ``fields`` names something unknown.
+    """
+    unknown = sorted(set(fields) - set(_FIELDS))
+    if unknown:
+        raise RecipeError(f"unknown field '{unknown[0]}' for predictions", f"known: {', '.join(_FIELDS)}")
+    if not path.is_file():
+        raise DataError(f"there is no file {path}", "check the path")
+    settings: dict[str, Any] = {"fields": dict(fields), "name": name, "arm": arm}
+    inputs = {"file": file_digest(path)}
+    if is_current(out, fingerprint(STAGE, settings, inputs)):
+        return read_manifest(out)
+    writer = TableWriter(out, Prediction, stage=STAGE, config=settings, inputs=inputs)
+    names = {field: fields.get(field, field) for field in _FIELDS}
+    rows: list[Prediction] = []
+    rejected: list[Reject] = []
+    for number, row in read_json_lines(path):
+        made = row if isinstance(row, BadRow) else _prediction(row, number, names, name, arm)
+        if isinstance(made, BadRow):
+            rejected.append(Reject(made.reason, made.evidence[:500], path.name, made.source_row, made.row))
+        else:
+            rows.append(made)
+    if not rows:
+        why = f": {rejected[0].reason}: {rejected[0].evidence}" if rejected else ""
+        raise DataError(f"no usable outputs in {path}{why}", f"map its fields, e.g. {names}")
+    writer.write_part(0, rows, rejected)
+    return writer.commit(1, {"items": len({row.problem_id for row in rows}), "arms": sorted({row.arm for row in rows})})
+
+
+def _prediction(row: dict[str, Any], number: int, names: Mapping[str, str], name: str, arm: str | None) -> Prediction | BadRow:
+    shown = json.dumps(row, ensure_ascii=True)[:2000]
+    for field in ("question", "answer", "response"):
+        value = row.get(names[field])
+        if value is None or isinstance(value, dict | list | bool):
+            return BadRow(str(number), "missing_field", f"no text in '{names[field]}' ({field})", shown)
+    question, response = str(row[names["question"]]), str(row[names["response"]])
+    benchmark = str(row.get(names["benchmark"]) or name)
+    label = row.get(names["label"])
+    run = str(row.get(arm)) if arm is not None else name
+    thinking, closed, answer = response.rpartition("</think>")
+    unclosed = not closed and "<think>" in response
+    sample = row.get(names["sample"])
+    return Prediction(
+        prediction_id=content_id("y", name, str(number), question, response), problem_id=content_id("q", benchmark, question),
+        benchmark=benchmark, question=question, answers=(str(row[names["answer"]]),), arm=f"{benchmark} / {run}",
+        train_seed=None, checkpoint=run, sample_index=sample if isinstance(sample, int) else 0, seed=None, prompt_token_ids=(),
+        text=response, thinking=thinking.removeprefix("<think>").strip() if closed else None,
+        answer_text=None if unclosed else answer, finish_reason=str(row.get(names["finish_reason"]) or "unknown"),
+        budget_flag=None, num_thinking_tokens=None, num_answer_tokens=None, engine="published",
+        label=bool(label) if isinstance(label, bool | int) else None,
+    )  # fmt: skip

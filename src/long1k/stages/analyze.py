@@ -1,0 +1,338 @@
+"""analyze: scores of all arms -> findings: rates, the law, contrasts, a verdict in words.
+
+Every sentence of the verdict is chosen by an interval, never by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from long1k.errors import DataError
+from long1k.rows import STATUSES, Prediction, Score
+from long1k.statistics.rates import Array, Interval, crossed_mean
+from long1k.statistics.scaling import fit_law
+from long1k.tables import Manifest, begin, digest_json, finish, fingerprint, is_current, read_manifest, read_table, write_atomic
+
+STAGE = "analyze/1"
+FINDINGS = "findings.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arm and seed on one benchmark: where its tables lie."""
+
+    arm: str
+    seed: int
+    benchmark: str
+    predictions: Path
+    scores: Path
+    examples: Path | None
+    checkpoint: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmInfo:
+    """What an arm is, for the analysis."""
+
+    name: str
+    role: str
+    kind: str
+    target_tokens: int | None
+    of: str | None
+
+
+def analyze(
+    out: Path,
+    cells: Sequence[Cell],
+    arms: Sequence[ArmInfo],
+    *,
+    study: Mapping[str, Any],
+    published: Mapping[str, tuple[Path, Path]] | None = None,
+    data: Mapping[str, Path] | None = None,
+    confidence: float = 0.95,
+    root: Path,
+) -> Manifest:
+    """Write findings.json; a finished analysis of the same scores is left alone.
+
+    Args:
+        study: name, description and notes, shown on the page.
+        published: name -> (predictions, scores) of outputs made elsewhere.
+        data: arm -> Example table, for studies that make data only.
+        root: paths in the findings are relative to it.
+
+    Raises:
+        DataError: there is nothing to analyze.
+    """
+    published, data = published or {}, data or {}
+    settings: dict[str, Any] = {
+        "study": dict(study), "confidence": confidence, "arms": [_arm(a) for a in arms],
+    }  # fmt: skip
+    inputs = {f"{c.benchmark}/{c.arm}/{c.seed}": read_manifest(c.scores).digest for c in cells}
+    inputs |= {f"published/{name}": read_manifest(paths[1]).digest for name, paths in published.items()}
+    inputs |= {f"data/{name}": read_manifest(path).digest for name, path in data.items()}
+    if not inputs:
+        raise DataError("there is nothing to analyze", "run the study first")
+    if is_current(out, fingerprint(STAGE, settings, inputs)):
+        return read_manifest(out)
+    started = time.time()
+    begin(out, STAGE, settings, inputs)
+    benchmarks = []
+    for name in dict.fromkeys(cell.benchmark for cell in cells):
+        benchmarks.append(_benchmark(name, [c for c in cells if c.benchmark == name], arms, confidence, root))
+    findings = {
+        **study,
+        "confidence": confidence,
+        "benchmarks": benchmarks,
+        "data": {name: _data(path, root) for name, path in data.items()},
+        "published": [_published(name, *paths, confidence, root) for name, paths in published.items()],
+    }
+    findings["verdict"] = [line for b in benchmarks for line in b["verdict"]] + _data_verdict(findings)
+    text = json.dumps(findings, indent=1, ensure_ascii=False)
+    write_atomic(out / FINDINGS, text.encode())
+    return finish(
+        out, stage=STAGE, config=settings, inputs=inputs, digest=digest_json(findings), files=[out / FINDINGS],
+        started=started, rows_in=len(inputs), rows_out=len(inputs),
+    )  # fmt: skip
+
+
+def _arm(arm: ArmInfo) -> dict[str, Any]:
+    return {name: getattr(arm, name) for name in ("name", "role", "kind", "target_tokens", "of")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Grades:
+    """Grades of one arm on one benchmark, shape (seeds, questions), and what else was seen."""
+
+    y_SQ: Array
+    seeds: list[int]
+    questions: list[str]
+    statuses: dict[str, int]
+    mean_tokens: float
+    cut: float
+
+
+def _grades(cells: Sequence[Cell]) -> _Grades:
+    """Share correct of every (seed, question), over parts and samples."""
+    table: dict[tuple[int, str], list[float]] = {}
+    statuses = dict.fromkeys(STATUSES, 0)
+    lengths: list[int] = []
+    cut = 0
+    for cell in cells:
+        question_of: dict[str, str] = {}
+        for prediction in read_table(cell.predictions, Prediction):
+            question_of[prediction.prediction_id] = prediction.problem_id
+            lengths.append((prediction.num_thinking_tokens or 0) + (prediction.num_answer_tokens or 0))
+            cut += prediction.finish_reason == "length"
+        for score in read_table(cell.scores, Score):
+            statuses[score.status] += 1
+            table.setdefault((cell.seed, question_of[score.prediction_id]), []).append(float(score.status == "correct"))
+    seeds = sorted({seed for seed, _ in table})
+    questions = sorted({question for _, question in table})
+    y = np.array([[np.mean(table.get((seed, question), [np.nan])) for question in questions] for seed in seeds])
+    return _Grades(y, seeds, questions, {k: v for k, v in statuses.items() if v}, float(np.mean(lengths)), cut / len(lengths))
+
+
+def _benchmark(name: str, cells: Sequence[Cell], arms: Sequence[ArmInfo], confidence: float, root: Path) -> dict[str, Any]:
+    grades: dict[str, _Grades] = {}
+    shown: list[dict[str, Any]] = []
+    for arm in arms:
+        own = [cell for cell in cells if cell.arm == arm.name]
+        if not own:
+            continue
+        g = grades[arm.name] = _grades(own)
+        shown.append(
+            {
+                **_arm(arm),
+                "seeds": g.seeds,
+                "accuracy": crossed_mean(g.y_SQ, confidence, (0.0, 1.0)).as_dict(),
+                "accuracy_by_seed": {str(s): float(row.mean()) for s, row in zip(g.seeds, g.y_SQ, strict=True)},
+                "statuses": g.statuses,
+                "mean_output_tokens": g.mean_tokens,
+                "cut_frac": g.cut,
+                "training": _training(own[0]),
+                "rows": [str(cell.scores.relative_to(root)) for cell in own],
+            }
+        )
+    rungs = [a for a in arms if a.role == "rung" and a.name in grades]
+    law = _law(rungs, grades, confidence)
+    contrasts = _contrasts(arms, rungs, grades, confidence)
+    questions = len(next(iter(grades.values())).questions)
+    return {
+        "benchmark": name, "questions": questions, "arms": shown, "law": law, "contrasts": contrasts,
+        "verdict": _verdict(name, law, contrasts, rungs, confidence),
+    }  # fmt: skip
+
+
+def _training(cell: Cell) -> dict[str, Any]:
+    """What the arm was trained on, from the manifests of its first seed."""
+    found: dict[str, Any] = {}
+    if cell.examples is not None:
+        groups = read_manifest(cell.examples).info["groups"]
+        found |= {"samples": sum(g["made"] for g in groups), "problems": sum(g["problems"] for g in groups)}
+        found["unique_problems"] = sum(g["unique_problems"] for g in groups)
+        found["sample_tokens"] = [min(g["min_tokens"] for g in groups), max(g["max_tokens"] for g in groups)]
+    if cell.checkpoint is not None:
+        info = read_manifest(cell.checkpoint).info
+        found |= {key: info[key] for key in ("steps", "tokens", "supervised_tokens", "final_loss") if key in info}
+    return found
+
+
+def _same_questions(members: Sequence[_Grades]) -> bool:
+    return all(m.questions == members[0].questions and m.y_SQ.shape == members[0].y_SQ.shape for m in members)
+
+
+def _law(rungs: Sequence[ArmInfo], grades: Mapping[str, _Grades], confidence: float) -> dict[str, Any] | None:
+    cells = [grades[arm.name] for arm in rungs]
+    if len(rungs) < 2 or not _same_questions(cells):
+        return None
+    lengths = [float(arm.target_tokens or 0) for arm in rungs]
+    return fit_law(lengths, np.stack([cell.y_SQ for cell in cells]), confidence).as_dict()
+
+
+def _contrast(a: str, b: str, why: str, grades: Mapping[str, _Grades], confidence: float) -> dict[str, Any] | None:
+    """Accuracy of arm a minus that of arm b, on the same questions, seeds taken in pairs."""
+    left, right = grades.get(a), grades.get(b)
+    if left is None or right is None or left.questions != right.questions:
+        return None
+    y_left, y_right = left.y_SQ, right.y_SQ
+    if y_right.shape[0] == 1 and y_left.shape[0] > 1:  # the untrained model has no training seed
+        y_right = np.repeat(y_right, y_left.shape[0], axis=0)
+    seeds = min(y_left.shape[0], y_right.shape[0])
+    difference = crossed_mean(y_left[:seeds] - y_right[:seeds], confidence)
+    return {"a": a, "b": b, "why": why, "difference": difference.as_dict()}
+
+
+def _contrasts(
+    arms: Sequence[ArmInfo], rungs: Sequence[ArmInfo], grades: Mapping[str, _Grades], confidence: float
+) -> list[dict[str, Any]]:
+    wanted: list[tuple[str, str, str]] = []
+    if len(rungs) >= 2:
+        wanted.append((rungs[-1].name, rungs[0].name, "longest against shortest rung, equal samples"))
+    for arm in arms:
+        if arm.kind == "token_matched" and arm.of:
+            wanted.append((arm.of, arm.name, "long samples against as many tokens in short ones"))
+        elif arm.kind == "repeated" and arm.of:
+            wanted.append((arm.of, arm.name, "long samples against as many tokens of repeated short ones"))
+            if rungs:
+                wanted.append((arm.name, rungs[0].name, "repetition against seeing each short sample fewer times"))
+        elif arm.role == "baseline" and rungs:
+            wanted.append((rungs[0].name, arm.name, "shortest rung against the untrained model"))
+    made = [_contrast(a, b, why, grades, confidence) for a, b, why in wanted]
+    return [contrast for contrast in made if contrast is not None]
+
+
+def points(value: float) -> str:
+    """A difference of rates in percentage points, signed."""
+    return f"{100 * value:+.1f} points"
+
+
+def span(interval: Mapping[str, Any]) -> str:
+    """An interval in percentage points, in brackets."""
+    if interval["low"] is None:
+        return f"[no interval: {interval['over']}]"
+    return f"[{100 * interval['low']:+.1f}, {100 * interval['high']:+.1f}]"
+
+
+def _excludes_zero(interval: Mapping[str, Any]) -> bool:
+    return Interval(**interval).excludes(0.0)
+
+
+def _verdict(
+    name: str, law: Mapping[str, Any] | None, contrasts: Sequence[Mapping[str, Any]], rungs: Sequence[ArmInfo], confidence: float
+) -> list[str]:
+    """Sentences that follow from the intervals."""
+    level = f"{round(100 * confidence)} %"
+    lines: list[str] = []
+    if law is not None:
+        slope = law["slope"]
+        found = f"{points(slope['estimate'])} a doubling of length, {level} interval {span(slope)}, R² {law['r2']:.2f}"
+        if not _excludes_zero(slope):
+            lines.append(f"{name}: no effect of length found at an equal number of samples ({found}).")
+        elif slope["estimate"] > 0:
+            lines.append(f"{name}: at an equal number of samples, longer samples give higher accuracy: {found}.")
+        else:
+            lines.append(f"{name}: at an equal number of samples, longer samples give lower accuracy: {found}.")
+        bend = law["bend"]
+        if bend is not None and _excludes_zero(bend):
+            shape = "steeper at the long end" if bend["estimate"] > 0 else "flatter, or falling, at the long end"
+            lines.append(
+                f"{name}: the curve is not a straight line in log2(length); it is {shape} "
+                f"({points(bend['estimate'])} for the squared term, {span(bend)})."
+            )
+    for contrast in contrasts:
+        difference = contrast["difference"]
+        figures = f"{points(difference['estimate'])}, {level} interval {span(difference)}"
+        if not _excludes_zero(difference):
+            lines.append(f"{name}: {contrast['why']} ({contrast['a']} − {contrast['b']}): no difference found ({figures}).")
+        else:
+            side = "higher" if difference["estimate"] > 0 else "lower"
+            lines.append(f"{name}: {contrast['why']}: {contrast['a']} is {side} than {contrast['b']} ({figures}).")
+    if not lines and rungs:
+        lines.append(f"{name}: one rung only; nothing can be said about length.")
+    return lines
+
+
+def _data(path: Path, root: Path) -> dict[str, Any]:
+    manifest = read_manifest(path)
+    return {"groups": manifest.info["groups"], "rows": str(path.relative_to(root)), "digest": manifest.digest}
+
+
+def _published(name: str, predictions: Path, scores: Path, confidence: float, root: Path) -> dict[str, Any]:
+    """Rates of published outputs by run, and how often our grader and their label agree."""
+    rows = {row.prediction_id: row for row in read_table(predictions, Prediction)}
+    by_run: dict[str, dict[str, Any]] = {}
+    disagreements = []
+    grades: dict[str, dict[str, list[float]]] = {}
+    for score in read_table(scores, Score):
+        row = rows[score.prediction_id]
+        run = by_run.setdefault(row.arm, {"run": row.arm, "outputs": 0, "correct": 0, "label_correct": 0, "agree": 0, "labelled": 0})
+        right = score.status == "correct"
+        run["outputs"] += 1
+        run["correct"] += right
+        grades.setdefault(row.arm, {}).setdefault(row.problem_id, []).append(float(right))
+        if row.label is not None:
+            run["labelled"] += 1
+            run["label_correct"] += row.label
+            run["agree"] += right == row.label
+            if right != row.label:
+                disagreements.append(
+                    {
+                        "prediction_id": row.prediction_id, "run": row.arm, "gold": row.answers[score.part],
+                        "extracted": score.extracted, "status": score.status, "label": row.label,
+                    }  # fmt: skip
+                )
+    for arm, run in by_run.items():
+        y = np.array([[float(np.mean(v)) for v in grades[arm].values()]])
+        run["accuracy"] = crossed_mean(y, confidence, (0.0, 1.0)).as_dict()
+    total = sum(run["labelled"] for run in by_run.values())
+    return {
+        "name": name, "runs": list(by_run.values()), "labelled": total,
+        "agreement": sum(run["agree"] for run in by_run.values()) / total if total else None,
+        "disagreements": disagreements, "rows": str(scores.relative_to(root)),
+    }  # fmt: skip
+
+
+def _data_verdict(findings: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, arm in findings["data"].items():
+        for group in arm["groups"]:
+            share = f"{group['made']} of {group['requested']} samples made"
+            lines.append(
+                f"{name}: {share}, {group['min_tokens']:,}–{group['max_tokens']:,} tokens, "
+                f"{100 * group['exactly_on_target']:.0f} % exactly on target, "
+                f"{100 * group['within_tolerance']:.0f} % within ±{group['tolerance_tokens']} tokens."
+            )
+    for entry in findings["published"]:
+        if entry["agreement"] is not None:
+            lines.append(
+                f"{entry['name']}: grader and published labels agree on {100 * entry['agreement']:.2f} % of "
+                f"{entry['labelled']:,} outputs; {len(entry['disagreements'])} disagreements are listed."
+            )
+    return lines
