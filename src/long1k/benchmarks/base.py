@@ -29,6 +29,11 @@ class Benchmark(Protocol):
     Config: ClassVar[type[BaseModel]]
     grader: str
 
+    @property
+    def config(self) -> BaseModel:
+        """The validated configuration it was made from."""
+        ...
+
     def digest(self) -> str:
         """A digest of what the items are made from."""
         ...

@@ -14,6 +14,7 @@ from long1k.generation.base import Engine, Job, Sampling
 from long1k.progress import progress
 from long1k.rows import Prediction, content_id, derive_seed
 from long1k.tables import Manifest, TableWriter, fingerprint, is_current, read_manifest
+from long1k.training.checkpoint import model_digest
 
 STAGE = "predict/1"
 _PARTIAL = "partial.jsonl"
@@ -25,7 +26,6 @@ def predict(
     checkpoint: Path,
     benchmark_name: str,
     benchmark: Benchmark,
-    benchmark_config: dict[str, Any],
     sampling: Sampling,
     chat: Chat,
     make_engine: Callable[[], Engine],
@@ -45,11 +45,7 @@ def predict(
     Raises:
         DataError: prompt and output together do not fit the model's positions.
     """
-    settings: dict[str, Any] = {
-        "benchmark": benchmark_name, "benchmark_config": benchmark_config, "sampling": sampling.model_dump(),
-        "chat": chat.describe(), "arm": arm, "train_seed": train_seed,
-    }  # fmt: skip
-    inputs = {"checkpoint": _checkpoint_digest(checkpoint), "benchmark": benchmark.digest()}
+    settings, inputs = _identity(checkpoint, benchmark_name, benchmark, sampling, chat, arm, train_seed)
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
     items = list(benchmark.load())
@@ -107,13 +103,25 @@ def predict(
     return manifest
 
 
-def _checkpoint_digest(folder: Path) -> str:
-    if (folder / "manifest.json").is_file():
-        return read_manifest(folder).digest
-    from long1k.training.checkpoint import check_model_folder, weights_digest
+def _identity(
+    checkpoint: Path, name: str, benchmark: Benchmark, sampling: Sampling, chat: Chat, arm: str, train_seed: int | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What decides the outputs: settings, and digests of checkpoint and benchmark."""
+    settings: dict[str, Any] = {
+        "benchmark": name, "benchmark_config": benchmark.config.model_dump(), "sampling": sampling.model_dump(),
+        "chat": chat.describe(), "arm": arm, "train_seed": train_seed,
+    }  # fmt: skip
+    return settings, {"checkpoint": model_digest(checkpoint), "benchmark": benchmark.digest()}
 
-    check_model_folder(folder)
-    return weights_digest(folder)
+
+def is_predicted(
+    out: Path, *, checkpoint: Path, benchmark_name: str, benchmark: Benchmark, sampling: Sampling, chat: Chat, arm: str,
+    train_seed: int | None,
+) -> bool:  # fmt: skip
+    """Whether ``predict`` with the same arguments has nothing left to do; loads no torch."""
+    return is_current(
+        out, fingerprint(STAGE, *_identity(checkpoint, benchmark_name, benchmark, sampling, chat, arm, train_seed))
+    )
 
 
 def read_partial(path: Path) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from long1k.rows import Example
 from long1k.tables import Manifest, begin, file_digest, finish, fingerprint, is_current, read_manifest, read_table
 from long1k.tokens import Tokenizer
 from long1k.training.checkpoint import (
-    check_model_folder, load_model, new_model, save_checkpoint, weights_digest,
+    load_model, model_digest, new_model, save_checkpoint, weights_digest,
 )  # fmt: skip
 from long1k.training.config import ModelInit, TrainConfig
 from long1k.training.data import TrainRow, make_rows, pack
@@ -48,13 +48,7 @@ def train(
         EngineError: training diverged, or the saved checkpoint is not what was trained.
     """
     source = read_manifest(examples)
-    settings: dict[str, Any] = {"train": config.model_dump(), "seed": seed, "chat": chat.describe()}
-    inputs = {"examples": source.digest}
-    if isinstance(model, ModelInit):
-        settings["model"] = model.model_dump()
-    else:
-        check_model_folder(model)
-        inputs["model"] = weights_digest(model)
+    settings, inputs = _identity(examples, model, config, seed, chat)
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
     started = time.time()
@@ -99,6 +93,24 @@ def train(
         out, stage=STAGE, config=settings, inputs=inputs, digest=weights_digest(out), files=files, started=started,
         rows_in=source.rows_out, rows_out=source.rows_out, info=info,
     )  # fmt: skip
+
+
+def _identity(
+    examples: Path, model: Path | ModelInit, config: TrainConfig, seed: int, chat: Chat
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What decides the checkpoint: settings, and digests of data and model."""
+    settings: dict[str, Any] = {"train": config.model_dump(), "seed": seed, "chat": chat.describe()}
+    inputs = {"examples": read_manifest(examples).digest}
+    if isinstance(model, ModelInit):
+        settings["model"] = model.model_dump()
+    else:
+        inputs["model"] = model_digest(model)
+    return settings, inputs
+
+
+def is_trained(out: Path, examples: Path, *, model: Path | ModelInit, config: TrainConfig, seed: int, chat: Chat) -> bool:
+    """Whether ``train`` with the same arguments has nothing left to do; loads no torch."""
+    return is_current(out, fingerprint(STAGE, *_identity(examples, model, config, seed, chat)))
 
 
 def describe_rows(rows: list[TrainRow], config: TrainConfig) -> dict[str, Any]:

@@ -72,6 +72,8 @@ def crossed_mean(
     if num_questions < 2:
         return Interval(mean, None, None, confidence, "a single question: no interval", num_seeds, num_questions)
     variance, freedom = _variance_of_mean(y)
+    if variance <= 0 and bounds is None:
+        return Interval(mean, None, None, confidence, "every value is the same: no interval", num_seeds, num_questions)
     half = float(stats.t.ppf(0.5 + confidence / 2, freedom) * np.sqrt(variance)) if variance > 0 else 0.0
     low, high = mean - half, mean + half
     if bounds is not None and variance <= 0 and mean in bounds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from long1k.errors import DataError, EngineError
 from long1k.plugins import need
-from long1k.tables import file_digest
+from long1k.tables import MANIFEST, file_digest, read_manifest
 from long1k.tokens import Tokenizer
 from long1k.training.config import ModelInit
 
@@ -101,10 +102,20 @@ def save_checkpoint(model: Any, tokenizer: Tokenizer, end_id: int, folder: Path)
         raise EngineError(f"{folder}: generation_config.json ends at {stored}, not at {end_id}", "report this")
 
 
+def model_digest(folder: Path) -> str:
+    """What identifies a model folder: its manifest's digest if we made it, else its weight files.
+
+    Raises:
+        DataError: the folder is no model.
+    """
+    if (folder / MANIFEST).is_file():
+        return read_manifest(folder).digest
+    check_model_folder(folder)
+    return weights_digest(folder)
+
+
 def weights_digest(folder: Path) -> str:
     """SHA-256 over the digests of all weight files."""
-    import hashlib
-
     hasher = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         hasher.update(file_digest(path).encode())

@@ -1,0 +1,330 @@
+"""Runs a recipe: order, skip, resume, arms in parallel.
+
+    runs/<recipe>/
+      base/{collect,synthesize,train}                       a small model to start from, if the recipe has one
+      collect/                                              the trace pool
+      arms/<arm>/seed-<n>/{synthesize,train,predict/<benchmark>,score/<benchmark>/<grader>}
+      published/<name>/{predictions,score}                  outputs made elsewhere, graded here
+      analyze/  report/report.html
+
+Nothing here decides what is current: every stage compares its own fingerprint.  So a run that
+was killed, finished or changed is continued by the same command.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from long1k.chat import Chat
+from long1k.errors import EngineError
+from long1k.executors.local import run_jobs
+from long1k.interop.predictions import import_predictions
+from long1k.jsonlines import expand_path
+from long1k.recipe import Arm, Recipe, expand_arms, make_benchmarks, make_sources
+from long1k.rows import canonical_json, derive_seed
+from long1k.stages.analyze import ArmInfo, Cell, analyze
+from long1k.stages.collect import collect
+from long1k.stages.predict import is_predicted, predict
+from long1k.stages.report import report
+from long1k.stages.score import score
+from long1k.stages.synthesize import synthesize
+from long1k.stages.train import is_trained, train
+from long1k.tables import Manifest, make_folder, read_manifest, write_atomic
+from long1k.tokens import load_tokenizer
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Train, predict and score one arm with one seed, in a process of its own."""
+
+    recipe: str
+    root: str
+    arm: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.arm} seed {self.seed}"
+
+
+class Study:
+    """A recipe and the folder of its run."""
+
+    def __init__(self, recipe: Recipe, root: Path) -> None:
+        self.recipe, self.root = recipe, root
+        self.chat = Chat(load_tokenizer(str(_expand(recipe.tokenizer))), recipe.chat.thinking, recipe.chat.system)
+        self.arms = expand_arms(recipe)
+        self.benchmarks = make_benchmarks(recipe.benchmarks)
+
+    def folder(self, arm: str, seed: int) -> Path:
+        """The folder of one arm and seed."""
+        return self.root / "arms" / arm / f"seed-{seed}"
+
+    def seeds(self, arm: Arm) -> list[int]:
+        """Training seeds of an arm; a model that is not trained has one cell only."""
+        return self.recipe.seeds if arm.train is not None or self.recipe.train is None else [0]
+
+    @property
+    def start_model(self) -> Path:
+        """The model that every arm starts from."""
+        return self.root / "base" / "train" if self.recipe.base is not None else _expand(self.recipe.model or "")
+
+    def checkpoint(self, arm: Arm, seed: int) -> Path:
+        """The model that answers for an arm."""
+        return self.folder(arm.name, seed) / "train" if arm.train is not None else self.start_model
+
+    def examples(self, arm: Arm, seed: int) -> Path:
+        """The samples an arm trains on."""
+        return self.folder(arm.data_arm, seed) / "synthesize"
+
+    def train_seed(self, arm: Arm, seed: int) -> int:
+        """The seed of an arm's training, its own for every arm."""
+        return derive_seed(self.recipe.name, "train", arm.name, seed)
+
+    def score_folder(self, arm: Arm, seed: int, benchmark: str) -> Path:
+        """Where the scores of one cell lie."""
+        return self.folder(arm.name, seed) / "score" / benchmark / self.recipe.grader
+
+    def predict_arguments(self, arm: Arm, seed: int, name: str, benchmark: Any) -> dict[str, Any]:
+        """The arguments of ``predict`` for one cell."""
+        return {
+            "checkpoint": self.checkpoint(arm, seed), "benchmark_name": name, "benchmark": benchmark,
+            "sampling": self.recipe.sampling, "chat": self.chat, "arm": arm.name,
+            "train_seed": seed if arm.train is not None else None,
+        }  # fmt: skip
+
+    def job_is_done(self, arm: Arm, seed: int) -> bool:
+        """Whether a cell's training and predictions are current; loads no torch."""
+        folder = self.folder(arm.name, seed)
+        if arm.train is not None and not is_trained(
+            folder / "train", self.examples(arm, seed), model=self.start_model, config=arm.train,
+            seed=self.train_seed(arm, seed), chat=self.chat,
+        ):  # fmt: skip
+            return False
+        return all(
+            is_predicted(folder / "predict" / name, **self.predict_arguments(arm, seed, name, benchmark))
+            for name, benchmark in self.benchmarks
+        )
+
+
+def _expand(path: str) -> Path:
+    return Path(path) if path.startswith("package:") else expand_path(path)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One run at a time on a folder; the lock goes with the process, also after a kill -9."""
+    make_folder(root)
+    with (root / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise EngineError(f"another run is working on {root}", "wait for it, or name another folder with --runs") from None
+        yield
+
+
+def run_study(recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = print) -> Path:
+    """Run everything that is not done yet; returns the page's path (or the last folder made).
+
+    Args:
+        runs: parent folder of all runs.
+        num_workers: processes that train and predict side by side, one thread each.
+        say: is told each step as it ends.
+    """
+    study = Study(recipe, runs / recipe.name)
+    started = time.time()
+
+    def told(title: str, manifest: Manifest, detail: str) -> None:
+        fresh = manifest.created >= time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))
+        say(f"[{time.time() - started:6.1f} s] {title:<34} {detail}" + ("" if fresh else "  (kept)"))
+
+    with _locked(study.root):
+        write_atomic(study.root / "recipe.json", canonical_json(recipe.model_dump(mode="json")).encode())
+        excluded = {
+            name: [(item.item_id, item.question) for item in benchmark.load()] for name, benchmark in study.benchmarks
+        }
+        if recipe.base is not None:
+            _make_base(study, num_workers, told)
+        pool = collect(
+            study.root / "collect", make_sources(recipe.sources), recipe.collect, study.chat, excluded=excluded,
+            num_workers=num_workers,
+        )  # fmt: skip
+        told("collect", pool, _rows(pool))
+        limit = _positions(study) if recipe.train is not None else None
+        for seed in recipe.seeds:
+            for arm in study.arms:
+                if arm.specs and arm.data_arm == arm.name:
+                    made = synthesize(
+                        study.folder(arm.name, seed) / "synthesize", study.root / "collect", arm=arm.name, specs=arm.specs,
+                        seed=derive_seed(recipe.name, "synthesize", arm.target_tokens or arm.name, seed), chat=study.chat,
+                        max_tokens=limit,
+                    )  # fmt: skip
+                    told(f"synthesize {arm.name} seed {seed}", made, _groups(made))
+        cells = _cells(study, num_workers, told) if recipe.train is not None else []
+        published = _score_published(study, num_workers, told)
+        data = {} if recipe.train is not None else {
+            arm.name: study.folder(arm.name, recipe.seeds[0]) / "synthesize" for arm in study.arms if arm.specs
+        }  # fmt: skip
+        infos = [ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of) for a in study.arms]
+        about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
+        analysis = analyze(
+            study.root / "analyze", cells, infos, study=about, published=published, data=data,
+            confidence=recipe.confidence, root=study.root,
+        )  # fmt: skip
+        told("analyze", analysis, f"{len(cells)} cells" if cells else f"{len(data)} arms of data")
+        page = report(study.root / "report", study.root)
+        told("report", page, str(study.root / "report" / "report.html"))
+    return study.root / "report" / "report.html"
+
+
+def _rows(manifest: Manifest) -> str:
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejected.items())
+    return f"{manifest.rows_in:,} rows in, {manifest.rows_out:,} out" + (f", rejected: {reasons}" if reasons else "")
+
+
+def _groups(manifest: Manifest) -> str:
+    groups = manifest.info["groups"]
+    made, wanted = sum(g["made"] for g in groups), sum(g["requested"] for g in groups)
+    low, high = min(g["min_tokens"] for g in groups), max(g["max_tokens"] for g in groups)
+    short = "" if made == wanted else f" of {wanted:,} asked for"
+    return f"{made:,} samples{short}, {low:,}–{high:,} tokens, {sum(g['problems'] for g in groups):,} problems"
+
+
+def _positions(study: Study) -> int | None:
+    import json
+
+    if study.recipe.base is not None:
+        return study.recipe.base.init.max_positions
+    config = study.start_model / "config.json"
+    value = json.loads(config.read_text()).get("max_position_embeddings") if config.is_file() else None
+    return value if isinstance(value, int) else None
+
+
+def _make_base(study: Study, num_workers: int, told: Callable[[str, Manifest, str], None]) -> None:
+    """The base model: its own traces, its own samples, trained from scratch."""
+    base = study.recipe.base
+    assert base is not None
+    folder = study.root / "base"
+    pool = collect(folder / "collect", make_sources(base.sources), base.collect, study.chat, num_workers=num_workers)
+    told("base: collect", pool, _rows(pool))
+    made = synthesize(
+        folder / "synthesize", folder / "collect", arm="base", specs=base.groups, seed=base.seed, chat=study.chat,
+        max_tokens=base.init.max_positions,
+    )  # fmt: skip
+    told("base: synthesize", made, _groups(made))
+    arguments: dict[str, Any] = {
+        "model": base.init, "config": base.train, "seed": base.seed, "chat": study.chat,
+    }  # fmt: skip
+    if not is_trained(folder / "train", folder / "synthesize", **arguments):
+        job = Job(study.recipe.model_dump_json(), str(study.root), "", base.seed)
+        for _ in run_jobs(_train_base, [job], 1):
+            pass
+    trained = read_manifest(folder / "train")
+    told("base: train", trained, f"{trained.info['parameters']:,} parameters, {trained.info['steps']:,} steps, "
+         f"loss {trained.info['final_loss']:.3f}")  # fmt: skip
+
+
+def _open(job: Job) -> Study:
+    return Study(Recipe.model_validate_json(job.recipe), Path(job.root))
+
+
+def _train_base(job: Job) -> None:
+    """In a worker: train the base model."""
+    study = _open(job)
+    base = study.recipe.base
+    assert base is not None
+    folder = study.root / "base"
+    train(
+        folder / "train", folder / "synthesize", model=base.init, config=base.train, seed=base.seed, chat=study.chat
+    )
+
+
+def run_cell(job: Job) -> None:
+    """In a worker: train one arm with one seed, let it answer, grade the answers."""
+    from long1k.generation.hf import TransformersEngine
+
+    study = _open(job)
+    arm = next(arm for arm in study.arms if arm.name == job.arm)
+    folder = study.folder(arm.name, job.seed)
+    if arm.train is not None:
+        train(
+            folder / "train", study.examples(arm, job.seed), model=study.start_model, config=arm.train,
+            seed=study.train_seed(arm, job.seed), chat=study.chat,
+        )  # fmt: skip
+    checkpoint = study.checkpoint(arm, job.seed)
+    for name, benchmark in study.benchmarks:
+        predict(
+            folder / "predict" / name,
+            make_engine=lambda: TransformersEngine(checkpoint, study.chat.tokenizer, study.chat.end_id),
+            **study.predict_arguments(arm, job.seed, name, benchmark),
+        )
+        score(study.score_folder(arm, job.seed, name), folder / "predict" / name, grader_name=study.recipe.grader)
+
+
+def _cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], None]) -> list[Cell]:
+    """Train, predict and score what is not done yet; all cells for the analysis."""
+    order = [(arm, seed) for seed in study.recipe.seeds for arm in study.arms if seed in study.seeds(arm)]
+    text = study.recipe.model_dump_json()
+    todo = [(arm, seed) for arm, seed in order if not study.job_is_done(arm, seed)]
+    # The longest first, so that the last worker is not left alone with one.
+    todo.sort(key=lambda pair: -(pair[0].train.batch_size * (pair[0].target_tokens or 0) if pair[0].train else 0))
+    jobs = [Job(text, str(study.root), arm.name, seed) for arm, seed in todo]
+    by_name = {arm.name: arm for arm in study.arms}
+
+    def describe(arm: Arm, seed: int) -> None:
+        parts = []
+        if arm.train is not None:
+            info = read_manifest(study.checkpoint(arm, seed)).info
+            parts.append(f"loss {info['final_loss']:.3f}")
+        scored = None
+        for name, _ in study.benchmarks:
+            scored = score(study.score_folder(arm, seed, name), study.folder(arm.name, seed) / "predict" / name,
+                           grader_name=study.recipe.grader)  # fmt: skip
+            right = scored.info["statuses"].get("correct", 0)
+            parts.append(f"{name} {100 * right / max(1, scored.rows_out):.1f} %")
+        if scored is not None:
+            told(f"{arm.name} seed {seed}", scored, ", ".join(parts))
+
+    for job, _ in run_jobs(run_cell, jobs, num_workers):
+        describe(by_name[job.arm], job.seed)
+    for arm, seed in order:
+        if (arm, seed) not in todo:
+            describe(arm, seed)
+    return [
+        Cell(
+            arm.name, seed, name, study.folder(arm.name, seed) / "predict" / name, study.score_folder(arm, seed, name),
+            study.examples(arm, seed) if arm.train is not None else None,
+            study.checkpoint(arm, seed) if arm.train is not None else None,
+        )
+        for arm, seed in order
+        for name, _ in study.benchmarks
+    ]  # fmt: skip
+
+
+def _score_published(
+    study: Study, num_workers: int, told: Callable[[str, Manifest, str], None]
+) -> dict[str, tuple[Path, Path]]:
+    """Grade outputs that were made elsewhere."""
+    found: dict[str, tuple[Path, Path]] = {}
+    for name, spec in study.recipe.published.items():
+        folder = study.root / "published" / name
+        imported = import_predictions(folder / "predictions", expand_path(spec.path), spec.fields, name=name, arm=spec.arm)
+        told(f"import {name}", imported, _rows(imported))
+        scored = score(folder / "score", folder / "predictions", grader_name=study.recipe.grader, num_workers=num_workers)
+        agreement = scored.info.get("label_agreement")
+        statuses = ", ".join(f"{status} {count:,}" for status, count in scored.info["statuses"].items())
+        told(f"score {name}", scored, statuses + (f"; agrees with labels on {100 * agreement:.2f} %" if agreement else ""))
+        found[name] = (folder / "predictions", folder / "score")
+    return found
+
+
+def finished_folders(root: Path) -> Sequence[Path]:
+    """Every finished table or checkpoint of a run."""
+    return sorted(path.parent for path in root.rglob("manifest.json"))
