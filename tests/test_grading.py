@@ -417,14 +417,10 @@ def test_agreement_with_2800_labelled_outputs(grader: MathGrader) -> None:
     assert len(rows) == 2800
     extracted = [extract_answer(row["response"]) for row in rows]
     answered = [index for index, found in enumerate(extracted) if found is not None]
-    pairs = [
-        (rows[index]["answer"], found.value) for index, found in enumerate(extracted) if found is not None
-    ]
+    pairs = [(rows[index]["answer"], found.value) for index, found in enumerate(extracted) if found is not None]
     statuses = dict(zip(answered, (verdict.status for verdict in grader.grade_many(pairs)), strict=True))
     agreed = [(statuses.get(i) == "correct") == row["is_correct"] for i, row in enumerate(rows)]
-    print(
-        f"agreement {sum(agreed)} of {len(rows)}; disagreements {[i for i, a in enumerate(agreed) if not a]}"
-    )
+    print(f"agreement {sum(agreed)} of {len(rows)}; disagreements {[i for i, a in enumerate(agreed) if not a]}")
     # docs/grader-agreement.md lists all disagreements and who is right.
     assert 100 * sum(agreed) >= 99 * len(rows)
     assert "timeout" not in statuses.values()
@@ -434,9 +430,7 @@ def test_math500_golds_are_correct_against_themselves(grader: MathGrader) -> Non
     rows = rows_of("benchmarks", "math500.jsonl")
     assert len(rows) == 500
     golds = [row["answer"] for row in rows]
-    assert {verdict.status for verdict in grader.grade_many(list(zip(golds, golds, strict=True)))} == {
-        "correct"
-    }
+    assert {verdict.status for verdict in grader.grade_many(list(zip(golds, golds, strict=True)))} == {"correct"}
     extracted = [extract_answer(row["solution"]) for row in rows]
     values = [found.value if found else "" for found in extracted]
     pairs = list(zip(golds, values, strict=True))
@@ -446,9 +440,7 @@ def test_math500_golds_are_correct_against_themselves(grader: MathGrader) -> Non
 
 def test_math500_golds_are_wrong_against_each_other(grader: MathGrader) -> None:
     golds = [row["answer"] for row in rows_of("benchmarks", "math500.jsonl")]
-    pairs = [
-        (a, b) for a, b in zip(golds, golds[1:] + golds[:1], strict=True) if normalize(a) != normalize(b)
-    ]
+    pairs = [(a, b) for a, b in zip(golds, golds[1:] + golds[:1], strict=True) if normalize(a) != normalize(b)]
     verdicts = grader.grade_many(pairs)
     assert len(pairs) > 490
     assert [p for p, v in zip(pairs, verdicts, strict=True) if v.status != "wrong"] == []

@@ -106,7 +106,9 @@ class Chat:
         try:
             self._template = _environment().from_string(tokenizer.template)
         except jinja2.TemplateSyntaxError as error:
-            raise DataError(f"the chat template of {tokenizer.folder} is broken: {error}", "mend the template") from None
+            raise DataError(
+                f"the chat template of {tokenizer.folder} is broken: {error}", "mend the template"
+            ) from None
         self._specials: dict[str, Any] = {
             name: tokenizer.named_token(name) or "" for name in ("bos_token", "eos_token", "pad_token", "unk_token")
         }
@@ -133,7 +135,9 @@ class Chat:
                 messages=listed, add_generation_prompt=generation_prompt, tools=None, **self._specials
             )
         except (jinja2.TemplateError, TypeError) as error:
-            raise DataError(f"the chat template of {self.tokenizer.folder} failed: {error}", "mend the template") from None
+            raise DataError(
+                f"the chat template of {self.tokenizer.folder} failed: {error}", "mend the template"
+            ) from None
 
     def _find_end_token(self) -> str:
         """The special token that the template writes right after an assistant turn."""
@@ -224,7 +228,11 @@ class Chat:
         close_at = body.rfind(closing)
         open_at = body.find(opening)
         if close_at < 0:
-            return SplitAnswer(body[open_at + len(opening) :].strip("\n"), None) if open_at >= 0 else SplitAnswer(None, body)
+            return (
+                SplitAnswer(body[open_at + len(opening) :].strip("\n"), None)
+                if open_at >= 0
+                else SplitAnswer(None, body)
+            )
         thinking = body[:close_at]
         if 0 <= open_at < close_at:
             thinking = body[open_at + len(opening) : close_at]

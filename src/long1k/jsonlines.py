@@ -57,7 +57,9 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]
                     continue
                 yield number, _parse(line, number)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is not a whole gzip file (after line {number}): {error}", "fetch the file again") from None
+        raise DataError(
+            f"{path} is not a whole gzip file (after line {number}): {error}", "fetch the file again"
+        ) from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}", "check its permissions") from None
 

@@ -45,7 +45,9 @@ def load_plugin(name: str, known: Mapping[str, str], kind: str) -> Any:
         raise RecipeError(f"cannot load {kind} '{name}': {error}", "check the module is on PYTHONPATH") from None
 
 
-def explain(error: ValidationError, where: str, known_keys: Mapping[tuple[Any, ...], list[str]] | None = None) -> RecipeError:
+def explain(
+    error: ValidationError, where: str, known_keys: Mapping[tuple[Any, ...], list[str]] | None = None
+) -> RecipeError:
     """A pydantic error as one message that names the key and, for a typing slip, the nearest known one."""
     lines = []
     for item in error.errors(include_url=False):

@@ -169,7 +169,9 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
 
     def add(arm: Arm) -> None:
         if arm.name in arms:
-            raise RecipeError(f"{recipe.name}: two arms are called '{arm.name}'", "give them different names or targets")
+            raise RecipeError(
+                f"{recipe.name}: two arms are called '{arm.name}'", "give them different names or targets"
+            )
         arms[arm.name] = arm
 
     def known(name: str, where: str) -> Arm:
@@ -195,7 +197,9 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
             add(Arm(spec.name, "baseline", "untrained", None, (), spec.name, None, None))
         else:
             long, short = known(spec.of, spec.kind), known(spec.short, spec.kind)
-            ratio = round(long.specs[0].target * long.specs[0].samples / (short.specs[0].target * short.specs[0].samples))
+            ratio = round(
+                long.specs[0].target * long.specs[0].samples / (short.specs[0].target * short.specs[0].samples)
+            )
             train = recipe.train
             if train is not None:  # more samples a step, as many steps: tokens a step and in all are matched
                 train = train.model_copy(update={"batch_size": train.batch_size * ratio})
@@ -251,7 +255,7 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
         key, separator, value = text.partition("=")
         if not separator:
             raise RecipeError(f"--set {text}: expected key.path=value", "e.g. --set train.learning_rate=1e-5")
-        _set(values, key, _parse_value(value))
+        _set(values, key, parse_leaf(value))
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -266,7 +270,8 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
     return recipe
 
 
-def _parse_value(text: str) -> Any:
+def parse_leaf(text: str) -> Any:
+    """A value given on the command line, read as YAML (1e-5 is a number)."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -297,7 +302,9 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
             else:
                 at = at.setdefault(part, {})
         else:
-            raise RecipeError(f"--set {key}: '{parts[depth - 1]}' is a single value, not a group of keys", "check the path")
+            raise RecipeError(
+                f"--set {key}: '{parts[depth - 1]}' is a single value, not a group of keys", "check the path"
+            )
 
 
 def _known_keys(model: Any, prefix: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], list[str]]:

@@ -220,9 +220,7 @@ def to_dict(row: Row) -> dict[str, Any]:
 
 def to_arrow(rows: Sequence[R], row_type: type[R]) -> pa.Table:
     """Rows as an Arrow table in the row type's schema."""
-    columns = {
-        field.name: [_plain(getattr(row, field.name)) for row in rows] for field in fields(row_type)
-    }
+    columns = {field.name: [_plain(getattr(row, field.name)) for row in rows] for field in fields(row_type)}
     return pa.Table.from_pydict(columns, schema=schema_of(row_type))
 
 

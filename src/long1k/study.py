@@ -35,7 +35,7 @@ from long1k.stages.report import report
 from long1k.stages.score import score
 from long1k.stages.synthesize import synthesize
 from long1k.stages.train import is_trained, train
-from long1k.tables import Manifest, make_folder, read_manifest, write_atomic
+from long1k.tables import MANIFEST, Manifest, make_folder, read_manifest, write_atomic
 from long1k.tokens import load_tokenizer
 
 Say = Callable[[str], None]
@@ -126,7 +126,9 @@ def _locked(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise EngineError(f"another run is working on {root}", "wait for it, or name another folder with --runs") from None
+            raise EngineError(
+                f"another run is working on {root}", "wait for it, or name another folder with --runs"
+            ) from None
         yield
 
 
@@ -161,27 +163,55 @@ def run_study(recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = pr
         for seed in recipe.seeds:
             for arm in study.arms:
                 if arm.specs and arm.data_arm == arm.name:
+                    # Arms of one length share the seed: a larger set holds the smaller one's samples.
+                    data_seed = derive_seed(recipe.name, "synthesize", arm.target_tokens or arm.name, seed)
                     made = synthesize(
-                        study.folder(arm.name, seed) / "synthesize", study.root / "collect", arm=arm.name, specs=arm.specs,
-                        seed=derive_seed(recipe.name, "synthesize", arm.target_tokens or arm.name, seed), chat=study.chat,
-                        max_tokens=limit,
+                        study.folder(arm.name, seed) / "synthesize", study.root / "collect", arm=arm.name,
+                        specs=arm.specs, seed=data_seed, chat=study.chat, max_tokens=limit,
                     )  # fmt: skip
                     told(f"synthesize {arm.name} seed {seed}", made, _groups(made))
         cells = _cells(study, num_workers, told) if recipe.train is not None else []
         published = _score_published(study, num_workers, told)
-        data = {} if recipe.train is not None else {
-            arm.name: study.folder(arm.name, recipe.seeds[0]) / "synthesize" for arm in study.arms if arm.specs
-        }  # fmt: skip
-        infos = [ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of) for a in study.arms]
-        about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
-        analysis = analyze(
-            study.root / "analyze", cells, infos, study=about, published=published, data=data,
-            confidence=recipe.confidence, root=study.root,
-        )  # fmt: skip
+        data = _data_arms(study)
+        analysis = _analyze(study, cells, published, data)
         told("analyze", analysis, f"{len(cells)} cells" if cells else f"{len(data)} arms of data")
         page = report(study.root / "report", study.root)
         told("report", page, str(study.root / "report" / "report.html"))
     return study.root / "report" / "report.html"
+
+
+def _data_arms(study: Study) -> dict[str, Path]:
+    """The sample tables of a study that trains nothing."""
+    if study.recipe.train is not None:
+        return {}
+    first = study.recipe.seeds[0]
+    return {arm.name: study.folder(arm.name, first) / "synthesize" for arm in study.arms if arm.specs}
+
+
+def _analyze(
+    study: Study, cells: Sequence[Cell], published: dict[str, tuple[Path, Path]], data: dict[str, Path]
+) -> Manifest:
+    recipe = study.recipe
+    infos = [ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of) for a in study.arms]
+    about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
+    return analyze(
+        study.root / "analyze", cells, infos, study=about, published=published, data=data,
+        confidence=recipe.confidence, root=study.root,
+    )  # fmt: skip
+
+
+def analyze_run(root: Path) -> Manifest:
+    """Analyze what a run has scored so far; cells without scores are left out."""
+    study = Study(Recipe.model_validate_json((root / "recipe.json").read_text()), root)
+    with _locked(root):
+        cells = [cell for cell in _all_cells(study) if (cell.scores / MANIFEST).is_file()] if study.recipe.train else []
+        published = {
+            name: (root / "published" / name / "predictions", root / "published" / name / "score")
+            for name in study.recipe.published
+            if (root / "published" / name / "score" / MANIFEST).is_file()
+        }
+        data = {name: folder for name, folder in _data_arms(study).items() if (folder / MANIFEST).is_file()}
+        return _analyze(study, cells, published, data)
 
 
 def _rows(manifest: Manifest) -> str:
@@ -241,9 +271,7 @@ def _train_base(job: Job) -> None:
     base = study.recipe.base
     assert base is not None
     folder = study.root / "base"
-    train(
-        folder / "train", folder / "synthesize", model=base.init, config=base.train, seed=base.seed, chat=study.chat
-    )
+    train(folder / "train", folder / "synthesize", model=base.init, config=base.train, seed=base.seed, chat=study.chat)
 
 
 def run_cell(job: Job) -> None:
@@ -297,6 +325,12 @@ def _cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], 
     for arm, seed in order:
         if (arm, seed) not in todo:
             describe(arm, seed)
+    return _all_cells(study)
+
+
+def _all_cells(study: Study) -> list[Cell]:
+    """Every arm, seed and benchmark of a study."""
+    order = [(arm, seed) for seed in study.recipe.seeds for arm in study.arms if seed in study.seeds(arm)]
     return [
         Cell(
             arm.name, seed, name, study.folder(arm.name, seed) / "predict" / name, study.score_folder(arm, seed, name),
@@ -315,16 +349,19 @@ def _score_published(
     found: dict[str, tuple[Path, Path]] = {}
     for name, spec in study.recipe.published.items():
         folder = study.root / "published" / name
-        imported = import_predictions(folder / "predictions", expand_path(spec.path), spec.fields, name=name, arm=spec.arm)
+        imported = import_predictions(
+            folder / "predictions", expand_path(spec.path), spec.fields, name=name, arm=spec.arm
+        )
         told(f"import {name}", imported, _rows(imported))
-        scored = score(folder / "score", folder / "predictions", grader_name=study.recipe.grader, num_workers=num_workers)
+        scored = score(
+            folder / "score", folder / "predictions", grader_name=study.recipe.grader, num_workers=num_workers
+        )
         agreement = scored.info.get("label_agreement")
         statuses = ", ".join(f"{status} {count:,}" for status, count in scored.info["statuses"].items())
-        told(f"score {name}", scored, statuses + (f"; agrees with labels on {100 * agreement:.2f} %" if agreement else ""))
+        told(
+            f"score {name}",
+            scored,
+            statuses + (f"; agrees with labels on {100 * agreement:.2f} %" if agreement else ""),
+        )
         found[name] = (folder / "predictions", folder / "score")
     return found
-
-
-def finished_folders(root: Path) -> Sequence[Path]:
-    """Every finished table or checkpoint of a run."""
-    return sorted(path.parent for path in root.rglob("manifest.json"))

@@ -291,7 +291,8 @@ class TableWriter(Generic[R]):
     def __init__(
         self, folder: Path, row_type: type[R], *, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]
     ) -> None:
-        self.folder, self.row_type, self.stage = folder, row_type, stage
+        self.folder, self.stage = folder, stage
+        self.row_type: type[R] = row_type
         self.config, self.inputs = dict(config), dict(inputs)
         self.started = time.time()
         begin(folder, stage, self.config, self.inputs)
@@ -303,7 +304,9 @@ class TableWriter(Generic[R]):
         """Whether this part was already written, by this or an earlier, killed, run."""
         return self._part(index).is_file()
 
-    def write_part(self, index: int, rows: Sequence[R], rejected: Sequence[Reject] = (), rows_in: int | None = None) -> None:
+    def write_part(
+        self, index: int, rows: Sequence[R], rejected: Sequence[Reject] = (), rows_in: int | None = None
+    ) -> None:
         """Write one part and its rejected rows; rows_in defaults to their sum."""
         taken = len(rows) + len(rejected) if rows_in is None else rows_in
         if rejected:
@@ -339,9 +342,7 @@ class TableWriter(Generic[R]):
         hasher.update(content_digest(merged).encode())
         reasons = Counter(merged.column("reason").to_pylist())
         if balanced and rows_in != rows_out + merged.num_rows:
-            raise AssertionError(
-                f"{self.folder}: {rows_in} rows in, but {rows_out} out + {merged.num_rows} rejected"
-            )
+            raise AssertionError(f"{self.folder}: {rows_in} rows in, but {rows_out} out + {merged.num_rows} rejected")
         manifest = finish(
             self.folder, stage=self.stage, config=self.config, inputs=self.inputs, digest=hasher.hexdigest(),
             files=files, started=self.started, rows_in=rows_in, rows_out=rows_out,
@@ -364,7 +365,7 @@ def iter_table(folder: Path, row_type: type[R]) -> Iterator[R]:
                 raise DataError(f"{folder / name} cannot be read: {error}", "run the stage again") from None
             if part.schema.names != wanted.names:
                 raise DataError(
-                    f"{folder} does not hold rows of type {row_type.__name__} (columns {', '.join(part.schema.names[:5])}…)",
+                    f"{folder} holds no {row_type.__name__} rows (its columns: {', '.join(part.schema.names[:5])}…)",
                     "check that the folder is the output of the right stage",
                 )
             yield from from_arrow(part, row_type)

@@ -82,6 +82,9 @@ def _split_at_answer(text: str) -> Parts | Fault:
             return Fault("no_final_answer", f"no box and no closing statement; ends {text[-60:]!r}")
         # The paragraph that states the answer; of a single paragraph its line, or its last sentence.
         at = next((i for mark in ("\n\n", "\n", ". ") if (i := text.rfind(mark, 0, found.start) + 1) > 0), 0)
+        lead = text.rfind("\n", 0, at - 1) + 1
+        if text[lead:at].rstrip().endswith(":") and lead > 0:  # "The final answer is:" belongs to what it announces
+            at = lead
     return check_parts(Parts(text[:at].strip(), text[at:].strip(), "final_answer"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -22,6 +23,7 @@ def _start(threads: int) -> None:
         os.environ[name] = str(threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["HF_HUB_OFFLINE"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -68,5 +70,9 @@ def run_jobs(
                             f"a worker process died during {futures[future]}", "most likely memory: use --workers 1"
                         ) from None
                     raise
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        for process in list((pool._processes or {}).values()):  # what they had finished is on disk
+            process.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

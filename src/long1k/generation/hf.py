@@ -8,8 +8,8 @@ from typing import Any
 
 from long1k.generation.base import Job, Output, Sampling
 from long1k.plugins import need
-from long1k.training.checkpoint import load_model, pad_id
 from long1k.tokens import Tokenizer
+from long1k.training.checkpoint import load_model, pad_id
 
 
 class TransformersEngine:

@@ -51,9 +51,7 @@ _STATEMENT = re.compile(
     )(?P<gap>\s{0,20})""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
-_MATH_SPAN = re.compile(
-    r"\$\$(?P<a>[^$]+)\$\$|\$(?P<b>[^$\n]+)\$|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]", re.DOTALL
-)
+_MATH_SPAN = re.compile(r"\$\$(?P<a>[^$]+)\$\$|\$(?P<b>[^$\n]+)\$|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]", re.DOTALL)
 # The end of the sentence that states the answer: a line end, or a full stop before a blank.
 _STATEMENT_END = re.compile(r"\n|\.(?=\s|$)|\.\**$")
 _NUMBER_THEN_WORDS = re.compile(r"(?P<value>[-+]?[$]?\d[\d,.]*(?:/\d+)?%?) +[A-Za-z]{2}")

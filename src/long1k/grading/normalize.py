@@ -84,9 +84,7 @@ _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![A-Za-z])")
 _PERCENT = re.compile(r" ?(?:\\?%|\\text\{ ?(?:\\?%|percent) ?\}|(?<=[\d ])percent)$")
 _DEGREE = re.compile(r" ?(?:\^ ?\{? ?\\circ ?\}?|\\text\{ ?degrees? ?\}|(?<=\d )degrees?)$")
 _TEXT_UNIT = re.compile(r"(?<=[A-Za-z0-9)}]) ?\\text\{ ?([A-Za-z][A-Za-z ./]*?) ?\} ?(?:\^\{?\d\}?)?$")
-_SPACED_TEXT_UNIT = re.compile(
-    r"(?<=[A-Za-z0-9)}] ) ?\\text\{ ?([A-Za-z][A-Za-z ./]*?) ?\} ?(?:\^\{?\d\}?)?$"
-)
+_SPACED_TEXT_UNIT = re.compile(r"(?<=[A-Za-z0-9)}] ) ?\\text\{ ?([A-Za-z][A-Za-z ./]*?) ?\} ?(?:\^\{?\d\}?)?$")
 _PLAIN_UNIT = re.compile(rf"({_NUMBER}) ?((?:square |cubic |sq )?[A-Za-z]+)(?:\^\{{?\d\}}?)?")
 
 # Words at the end of an answer that are part of its meaning, not a unit.

@@ -89,9 +89,7 @@ class GraderPool:
             raise
         return [verdicts[index] for index in range(len(pairs))]
 
-    def _drain(
-        self, pairs: Sequence[tuple[str, str]], waiting: deque[int], verdicts: dict[int, Verdict]
-    ) -> None:
+    def _drain(self, pairs: Sequence[tuple[str, str]], waiting: deque[int], verdicts: dict[int, Verdict]) -> None:
         while waiting or any(worker.job is not None for worker in self._workers):
             self._workers = [worker for worker in self._workers if not worker.is_gone()]
             while waiting and len(self._workers) < min(self.num_workers, len(waiting) + self._num_busy()):

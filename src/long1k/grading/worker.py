@@ -44,8 +44,8 @@ _swallowed: list[str] = []
 
 @cache
 def _math_verify() -> Any:
-    import math_verify  # type: ignore[import-untyped]
-    import math_verify.grader as internals  # type: ignore[import-untyped]
+    import math_verify
+    import math_verify.grader as internals
 
     # The library catches whatever these raise and goes on to say False. A failure is not a wrong answer.
     internals.simplify = _noting_failures(internals.simplify, Exception)

@@ -53,7 +53,9 @@ def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name
     return writer.commit(1, {"items": len({row.problem_id for row in rows}), "arms": sorted({row.arm for row in rows})})
 
 
-def _prediction(row: dict[str, Any], number: int, names: Mapping[str, str], name: str, arm: str | None) -> Prediction | BadRow:
+def _prediction(
+    row: dict[str, Any], number: int, names: Mapping[str, str], name: str, arm: str | None
+) -> Prediction | BadRow:
     shown = json.dumps(row, ensure_ascii=True)[:2000]
     for field in ("question", "answer", "response"):
         value = row.get(names[field])
@@ -67,9 +69,11 @@ def _prediction(row: dict[str, Any], number: int, names: Mapping[str, str], name
     unclosed = not closed and "<think>" in response
     sample = row.get(names["sample"])
     return Prediction(
-        prediction_id=content_id("y", name, str(number), question, response), problem_id=content_id("q", benchmark, question),
+        prediction_id=content_id("y", name, str(number), question, response),
+        problem_id=content_id("q", benchmark, question),
         benchmark=benchmark, question=question, answers=(str(row[names["answer"]]),), arm=f"{benchmark} / {run}",
-        train_seed=None, checkpoint=run, sample_index=sample if isinstance(sample, int) else 0, seed=None, prompt_token_ids=(),
+        train_seed=None, checkpoint=run, sample_index=sample if isinstance(sample, int) else 0, seed=None,
+        prompt_token_ids=(),
         text=response, thinking=thinking.removeprefix("<think>").strip() if closed else None,
         answer_text=None if unclosed else answer, finish_reason=str(row.get(names["finish_reason"]) or "unknown"),
         budget_flag=None, num_thinking_tokens=None, num_answer_tokens=None, engine="published",

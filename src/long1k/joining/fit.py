@@ -17,6 +17,7 @@ from typing import TypeVar
 T = TypeVar("T")
 Build = Callable[[Sequence["Part"], random.Random], tuple[T, int] | None]
 _TRIES = 60
+_PATIENCE = 4  # searches in a row that may find nothing before drawing ends
 _CORRECTIONS = 8
 
 
@@ -81,6 +82,11 @@ class LengthPool:
                 return part
         return None
 
+    def take_longest(self, high: int) -> Part | None:
+        """The longest free part that is no longer than ``high``."""
+        at = bisect_right(self._lengths, high) - 1
+        return self._take(self._lengths[at], set()) if at >= 0 else None
+
     def take_near(self, length: int, slack: int, taken: set[str]) -> Part | None:
         """The free part nearest to a length, at most ``slack`` away, of another problem than ``taken``."""
         for distance in range(slack + 1):
@@ -112,7 +118,9 @@ class LengthPool:
             insort(self._lengths, part.length)
 
 
-def _draw(pool: LengthPool, request: Request, need: int, num_parts: int, rng: random.Random, slack: int) -> list[Part] | None:
+def _draw(
+    pool: LengthPool, need: int, num_parts: int, rng: random.Random, slack: int, longest_first: bool
+) -> list[Part] | None:
     """Parts whose estimated lengths sum to ``need`` ± slack; taken from the pool, or None and nothing taken."""
     chosen: list[Part] = []
     taken: set[str] = set()
@@ -122,7 +130,10 @@ def _draw(pool: LengthPool, request: Request, need: int, num_parts: int, rng: ra
             break
         after = num_parts - done - 1  # parts still to come: the rest must stay within their reach
         low, high = left - after * pool.longest, left - after * pool.shortest
-        part = pool.take_between(low - slack, high + slack, rng, taken)
+        if longest_first and done == 0:
+            part = pool.take_longest(high + slack)
+        else:
+            part = pool.take_between(low - slack, high + slack, rng, taken)
         if part is None:
             break
         chosen.append(part)
@@ -138,20 +149,21 @@ def _draw(pool: LengthPool, request: Request, need: int, num_parts: int, rng: ra
     return None
 
 
-def part_counts(parts: Sequence[Part], request: Request, overhead: Callable[[int], int]) -> list[int]:
-    """The numbers of parts that can reach the target; typical ones first choice, extremes only if needed."""
+def part_counts(parts: Sequence[Part], request: Request, overhead: Callable[[int], int]) -> tuple[list[int], list[int]]:
+    """The numbers of parts that can reach the target: those that typical lengths make, and all."""
     lengths = sorted(part.length for part in parts)
+    typical: list[int] = []
+    possible: list[int] = []
     if not lengths:
-        return []
+        return typical, possible
     low, high = lengths[len(lengths) // 10], lengths[(len(lengths) * 9) // 10]
-    possible, typical = [], []
     for count in range(request.min_parts, min(request.max_parts, len(lengths)) + 1):
         body = request.target - overhead(count)
         if sum(lengths[:count]) - request.tolerance <= body <= sum(lengths[-count:]) + request.tolerance:
             possible.append(count)
             if low * count <= body <= high * count:
                 typical.append(count)
-    return typical or possible
+    return typical or possible, possible
 
 
 def fit(
@@ -163,6 +175,10 @@ def fit(
 ) -> tuple[list[T], list[int]]:
     """Samples of the wanted length, without replacement, as many of ``count`` as are found.
 
+    Traces are drawn at random.  Only where that finds too few, a small pool is used to the full:
+    drawing starts with the longest free trace, and pairs are matched shortest with longest;
+    the way that makes most samples is kept.
+
     Args:
         build: makes a sample of parts and counts it whole: (sample, tokens), or None if these
             parts cannot be joined; its random generator chooses the linking words.
@@ -172,24 +188,41 @@ def fit(
     Returns:
         The samples and their exact lengths in tokens.
     """
+    typical, possible = part_counts(parts, request, overhead)
+    found: list[tuple[T, int]] = []
+    if possible:
+        found = _draw_all(parts, request, build, overhead, seeds, (typical, possible), longest_first=False)
+        if len(found) < request.count:
+            other = _draw_all(parts, request, build, overhead, seeds, (possible, possible), longest_first=True)
+            found = max(found, other, key=len)
+        if len(found) < request.count and 2 in possible:
+            found = max(found, fit_pairs(parts, request, build, overhead, seeds(-2)), key=len)
+    return [sample for sample, _ in found], [length for _, length in found]
+
+
+def _draw_all(
+    parts: Sequence[Part],
+    request: Request,
+    build: Build[T],
+    overhead: Callable[[int], int],
+    seeds: Callable[[int], int],
+    counts: tuple[Sequence[int], Sequence[int]],
+    longest_first: bool,
+) -> list[tuple[T, int]]:
+    """Samples drawn one after another until enough are made or none fits any more."""
     pool = LengthPool(parts, random.Random(seeds(-1)))
-    counts = part_counts(parts, request, overhead)
-    samples: list[T] = []
-    lengths: list[int] = []
-    if not counts:
-        return samples, lengths
     shift: dict[int, int] = {}  # how far the estimate is off, by number of parts, as learnt so far
-    for number in range(request.count):
-        found = _search(pool, request, build, overhead, random.Random(seeds(number)), counts, shift)
-        if found is None:
-            break
-        samples.append(found[0])
-        lengths.append(found[1])
-    if len(samples) < request.count and counts == [2]:
-        pairs = fit_pairs(parts, request, build, overhead, seeds(-2))
-        if len(pairs) > len(samples):
-            return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    return samples, lengths
+    made: list[tuple[T, int]] = []
+    failures = number = 0
+    while len(made) < request.count and failures < _PATIENCE:
+        one = _search(pool, request, build, overhead, random.Random(seeds(number)), counts, shift, longest_first)
+        number += 1
+        if one is None:
+            failures += 1
+        else:
+            made.append(one)
+            failures = 0
+    return made
 
 
 def _search(
@@ -198,16 +231,17 @@ def _search(
     build: Build[T],
     overhead: Callable[[int], int],
     rng: random.Random,
-    counts: Sequence[int],
+    counts: tuple[Sequence[int], Sequence[int]],
     shift: dict[int, int],
+    longest_first: bool,
 ) -> tuple[T, int] | None:
     """One sample of the wanted length, or None after many tries."""
     for attempt in range(_TRIES):
-        num_parts = rng.choice(counts)
+        num_parts = rng.choice(counts[0] if attempt < _TRIES // 2 else counts[1])
         need = request.target - overhead(num_parts) - shift.get(num_parts, 0)
         # Early tries aim at the middle of the window; later ones accept its whole width.
         slack = request.tolerance if attempt >= _TRIES // 4 else request.tolerance // 2
-        parts = _draw(pool, request, need, num_parts, rng, slack)
+        parts = _draw(pool, need, num_parts, rng, slack, longest_first and attempt < _TRIES // 4)
         if parts is None:
             continue
         made = _refine(pool, request, build, parts, rng, shift)
@@ -257,7 +291,9 @@ def _refine(
     return best
 
 
-def fit_pairs(parts: Sequence[Part], request: Request, build: Build[T], overhead: Callable[[int], int], seed: int) -> list[tuple[T, int]]:
+def fit_pairs(
+    parts: Sequence[Part], request: Request, build: Build[T], overhead: Callable[[int], int], seed: int
+) -> list[tuple[T, int]]:
     """As many pairs as the two-pointer rule of ``most_pairs`` finds; for pools too small to draw from at random.
 
     The shortest free trace goes with the longest that fits; which pairs come out is decided by

@@ -29,7 +29,7 @@ BANKS = {
             "Let me take these one at a time. Problem {n} first.",
             "I'll start with Problem {n}.",
             "First, Problem {n}.",
-            "Okay, more than one question to answer. Let me begin with Problem {n} and keep track of the answers as I go.",
+            "Okay, more than one question. Let me begin with Problem {n} and keep track of the answers as I go.",
             "Let me go through the problems one after another. Here is Problem {n}.",
         ),
         later=(

@@ -14,8 +14,30 @@ from long1k.jsonlines import BadRow, expand_path, read_json_lines
 from long1k.sources.raw import RawTrace
 from long1k.tables import file_digest
 
-_FIELDS = ("question", "answer", "response", "thinking", "solution", "teacher", "subject", "difficulty", "license", "id")
+_FIELDS = (
+    "question",
+    "answer",
+    "response",
+    "thinking",
+    "solution",
+    "teacher",
+    "subject",
+    "difficulty",
+    "license",
+    "id",
+)
 _SHOWN = 2000
+# Names under which published files hold our fields; used where the recipe maps nothing.
+_ALIASES = {
+    "question": ("problem", "prompt", "instruction"),
+    "answer": ("final_answer", "ground_truth", "gold"),
+    "response": ("output", "completion", "generation"),
+    "thinking": ("reasoning", "deepseek_reasoning", "deepseek_thinking_trajectory"),
+    "solution": ("deepseek_solution", "deepseek_attempt"),
+    "teacher": ("model",),
+    "subject": ("type", "domain"),
+    "difficulty": ("level",),
+}
 
 
 class JsonlConfig(BaseModel):
@@ -69,13 +91,24 @@ class JsonlSource:
                 return
             yield row if isinstance(row, BadRow) else self._trace(row, number)
 
+    def _name(self, field: str, row: dict[str, Any]) -> str:
+        """What a row calls one of our fields: as mapped, else our name, else the first known alias it has."""
+        mapped = self.config.fields.get(field)
+        if mapped is not None or field in row:
+            return mapped or field
+        return next((alias for alias in _ALIASES.get(field, ()) if alias in row), field)
+
     def _trace(self, row: dict[str, Any], number: int) -> RawTrace | BadRow:
-        names = {field: self.config.fields.get(field, field) for field in _FIELDS}
+        names = {field: self._name(field, row) for field in _FIELDS}
         shown = json.dumps(row, ensure_ascii=False)[:_SHOWN]
         found: dict[str, Any] = {field: row.get(name) for field, name in names.items()}
         for field in _FIELDS:
             value = found[field]
-            if field in ("answer", "id", "difficulty") and isinstance(value, int | float) and not isinstance(value, bool):
+            if (
+                field in ("answer", "id", "difficulty")
+                and isinstance(value, int | float)
+                and not isinstance(value, bool)
+            ):
                 continue
             if value is not None and not isinstance(value, str):
                 return BadRow(str(number), "wrong_type", f"field '{names[field]}' is a {type(value).__name__}", shown)
@@ -83,7 +116,10 @@ class JsonlSource:
             return BadRow(str(number), "missing_field", f"no '{names['question']}' (question)", shown)
         if found["response"] is None and (found["thinking"] is None or found["solution"] is None):
             return BadRow(
-                str(number), "missing_field", f"neither '{names['response']}' (response) nor thinking and solution", shown
+                str(number),
+                "missing_field",
+                f"neither '{names['response']}' (response) nor thinking and solution",
+                shown,
             )
         whole = found["response"] if found["thinking"] is None or found["solution"] is None else None
         difficulty = re.search(r"\d+(\.\d+)?", str(found["difficulty"])) if found["difficulty"] is not None else None

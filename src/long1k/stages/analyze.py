@@ -18,7 +18,17 @@ from long1k.errors import DataError
 from long1k.rows import STATUSES, Prediction, Score
 from long1k.statistics.rates import Array, Interval, crossed_mean
 from long1k.statistics.scaling import fit_law
-from long1k.tables import Manifest, begin, digest_json, finish, fingerprint, is_current, read_manifest, read_table, write_atomic
+from long1k.tables import (
+    Manifest,
+    begin,
+    digest_json,
+    fingerprint,
+    finish,
+    is_current,
+    read_manifest,
+    read_table,
+    write_atomic,
+)
 
 STAGE = "analyze/1"
 FINDINGS = "findings.json"
@@ -136,10 +146,14 @@ def _grades(cells: Sequence[Cell]) -> _Grades:
     seeds = sorted({seed for seed, _ in table})
     questions = sorted({question for _, question in table})
     y = np.array([[np.mean(table.get((seed, question), [np.nan])) for question in questions] for seed in seeds])
-    return _Grades(y, seeds, questions, {k: v for k, v in statuses.items() if v}, float(np.mean(lengths)), cut / len(lengths))
+    return _Grades(
+        y, seeds, questions, {k: v for k, v in statuses.items() if v}, float(np.mean(lengths)), cut / len(lengths)
+    )
 
 
-def _benchmark(name: str, cells: Sequence[Cell], arms: Sequence[ArmInfo], confidence: float, root: Path) -> dict[str, Any]:
+def _benchmark(
+    name: str, cells: Sequence[Cell], arms: Sequence[ArmInfo], confidence: float, root: Path
+) -> dict[str, Any]:
     grades: dict[str, _Grades] = {}
     shown: list[dict[str, Any]] = []
     for arm in arms:
@@ -245,7 +259,11 @@ def _excludes_zero(interval: Mapping[str, Any]) -> bool:
 
 
 def _verdict(
-    name: str, law: Mapping[str, Any] | None, contrasts: Sequence[Mapping[str, Any]], rungs: Sequence[ArmInfo], confidence: float
+    name: str,
+    law: Mapping[str, Any] | None,
+    contrasts: Sequence[Mapping[str, Any]],
+    rungs: Sequence[ArmInfo],
+    confidence: float,
 ) -> list[str]:
     """Sentences that follow from the intervals."""
     level = f"{round(100 * confidence)} %"
@@ -270,7 +288,9 @@ def _verdict(
         difference = contrast["difference"]
         figures = f"{points(difference['estimate'])}, {level} interval {span(difference)}"
         if not _excludes_zero(difference):
-            lines.append(f"{name}: {contrast['why']} ({contrast['a']} − {contrast['b']}): no difference found ({figures}).")
+            lines.append(
+                f"{name}: {contrast['why']} ({contrast['a']} − {contrast['b']}): no difference found ({figures})."
+            )
         else:
             side = "higher" if difference["estimate"] > 0 else "lower"
             lines.append(f"{name}: {contrast['why']}: {contrast['a']} is {side} than {contrast['b']} ({figures}).")
@@ -292,7 +312,9 @@ def _published(name: str, predictions: Path, scores: Path, confidence: float, ro
     grades: dict[str, dict[str, list[float]]] = {}
     for score in read_table(scores, Score):
         row = rows[score.prediction_id]
-        run = by_run.setdefault(row.arm, {"run": row.arm, "outputs": 0, "correct": 0, "label_correct": 0, "agree": 0, "labelled": 0})
+        run = by_run.setdefault(
+            row.arm, {"run": row.arm, "outputs": 0, "correct": 0, "label_correct": 0, "agree": 0, "labelled": 0}
+        )
         right = score.status == "correct"
         run["outputs"] += 1
         run["correct"] += right
@@ -304,9 +326,13 @@ def _published(name: str, predictions: Path, scores: Path, confidence: float, ro
             if right != row.label:
                 disagreements.append(
                     {
-                        "prediction_id": row.prediction_id, "run": row.arm, "gold": row.answers[score.part],
-                        "extracted": score.extracted, "status": score.status, "label": row.label,
-                    }  # fmt: skip
+                        "prediction_id": row.prediction_id,
+                        "run": row.arm,
+                        "gold": row.answers[score.part],
+                        "extracted": score.extracted,
+                        "status": score.status,
+                        "label": row.label,
+                    }
                 )
     for arm, run in by_run.items():
         y = np.array([[float(np.mean(v)) for v in grades[arm].values()]])

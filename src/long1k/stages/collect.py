@@ -98,7 +98,7 @@ def collect(
     inputs = {name: source.digest() for name, source in sources}
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
-    index = BenchmarkIndex([item for items in excluded.values() for item in items])
+    index = BenchmarkIndex((f"{name}/{item}", question) for name, items in excluded.items() for item, question in items)
     writer = TableWriter(out, Trace, stage=STAGE, config=settings, inputs=inputs)
     state, num_parts, splits = _State(), 0, {"tags": 0, "final_answer": 0, "given": 0}
     with progress("collect", None) as step, MathGrader(num_workers=num_workers) as grader:
@@ -122,6 +122,7 @@ def collect(
         )
     info = {
         "tokenizer": chat.tokenizer.digest,
+        "tokenizer_folder": str(chat.tokenizer.folder),
         "template": chat.tokenizer.template_digest,
         "counter": chat.tokenizer.counter,
         "split": {name: count for name, count in splits.items() if count},
@@ -186,17 +187,32 @@ def _curate(
             continue
         limit = config.max_traces_per_problem
         if limit is not None and state.per_problem.get(problem_id, 0) >= limit:
-            rejected.append(_reject(candidate.source, raw, "enough_of_problem", f"{limit} traces of {problem_id} are kept"))
+            rejected.append(
+                _reject(candidate.source, raw, "enough_of_problem", f"{limit} traces of {problem_id} are kept")
+            )
             continue
         state.add(trace_id, problem_id)
         traces.append(
             Trace(
-                trace_id=trace_id, problem_id=problem_id, question=raw.question, answer=answer,
-                thinking=parts.thinking, solution=parts.solution, teacher=raw.teacher, correct=verdict,
-                num_question_tokens=question_n, num_thinking_tokens=thinking_n, num_solution_tokens=solution_n,
-                subject=raw.subject, difficulty=raw.difficulty, difficulty_origin=raw.difficulty_origin,
-                split=parts.split, source=candidate.source, source_row=raw.source_row, license=raw.license,
-            )  # fmt: skip
+                trace_id=trace_id,
+                problem_id=problem_id,
+                question=raw.question,
+                answer=answer,
+                thinking=parts.thinking,
+                solution=parts.solution,
+                teacher=raw.teacher,
+                correct=verdict,
+                num_question_tokens=question_n,
+                num_thinking_tokens=thinking_n,
+                num_solution_tokens=solution_n,
+                subject=raw.subject,
+                difficulty=raw.difficulty,
+                difficulty_origin=raw.difficulty_origin,
+                split=parts.split,
+                source=candidate.source,
+                source_row=raw.source_row,
+                license=raw.license,
+            )
         )
     return traces, rejected
 
@@ -222,7 +238,7 @@ def _candidate(source: str, row: RawTrace | BadRow, chat: Chat, index: Benchmark
                 return Fault("unknown_token", f"{name} has words that the tokenizer does not know: {text[:80]!r}")
     item = index.match(row.question)
     if item is not None:
-        return Fault("in_benchmark", f"the question is {item} of a benchmark")
+        return Fault("in_benchmark", f"the same question, after normalisation, as {item}")
     return _Candidate(row, source, parts)
 
 
@@ -265,4 +281,3 @@ def _count(candidates: Sequence[_Candidate], chat: Chat) -> list[tuple[int, int,
     texts = [text for c in candidates for text in (c.raw.question, c.parts.thinking, c.parts.solution)]
     counts = chat.tokenizer.count(texts)
     return [(counts[i], counts[i + 1], counts[i + 2]) for i in range(0, len(counts), 3)]
-

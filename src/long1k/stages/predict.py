@@ -87,7 +87,17 @@ def predict(
                 handle.flush()
                 step(len(batch))
     rows = [
-        _row(item, n, done[f"{item.item_id}/{n}"], prompts[item.item_id], settings, chat, checkpoint, engine_name or "", sampling)
+        _row(
+            item,
+            n,
+            done[f"{item.item_id}/{n}"],
+            prompts[item.item_id],
+            settings,
+            chat,
+            checkpoint,
+            engine_name or "",
+            sampling,
+        )
         for item in items
         for n in range(sampling.samples)
     ]

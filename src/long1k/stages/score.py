@@ -51,16 +51,24 @@ def score(out: Path, predictions: Path, *, grader_name: str = "math", num_worker
                 status, note = verdict.status, verdict.note or None
             scores.append(
                 Score(
-                    row.prediction_id, number, grader_name, factory.version, status,
-                    None if part is None else part.value, None if part is None else (part.start, part.end), note,
-                )  # fmt: skip
+                    row.prediction_id,
+                    number,
+                    grader_name,
+                    factory.version,
+                    status,
+                    None if part is None else part.value,
+                    None if part is None else (part.start, part.end),
+                    note,
+                )
             )
     writer.write_part(0, scores, rows_in=len(scores))
     info: dict[str, Any] = {
         "predictions": len(rows),
         "statuses": {name: n for name in STATUSES if (n := sum(s.status == name for s in scores))},
     }
-    labelled = [(row, s) for row, s in zip(rows, scores, strict=False) if row.label is not None and len(rows) == len(scores)]
+    labelled = [
+        (row, s) for row, s in zip(rows, scores, strict=False) if row.label is not None and len(rows) == len(scores)
+    ]
     if labelled:
         info["labelled"] = len(labelled)
         info["label_agreement"] = sum((s.status == "correct") == row.label for row, s in labelled) / len(labelled)

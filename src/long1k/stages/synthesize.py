@@ -81,7 +81,10 @@ def synthesize(
     for number, spec in enumerate(specs):
         examples = _group(traces, spec, arm, derive_seed(seed, number, spec.target), chat, groups)
         writer.write_part(number, examples, rows_in=len(examples))
-    tokens = {"tokenizer": chat.tokenizer.digest, "template": chat.tokenizer.template_digest}
+    tokens = {
+        "tokenizer": chat.tokenizer.digest, "tokenizer_folder": str(chat.tokenizer.folder),
+        "template": chat.tokenizer.template_digest,
+    }  # fmt: skip
     licenses = sorted({trace.license or "unknown" for trace in traces})
     return writer.commit(len(specs), {"groups": groups, "licenses": licenses, **tokens}, balanced=False)
 
@@ -159,7 +162,7 @@ def _why_short(parts: Sequence[Part], request: Request, overhead: Callable[[int]
     """Why fewer samples were made than asked for, in one sentence."""
     if not parts:
         return "the pool is empty"
-    if not part_counts(parts, request, overhead):
+    if not part_counts(parts, request, overhead)[1]:
         lengths = sorted(part.length for part in parts)
         least, most = request.min_parts, min(request.max_parts, len(lengths))
         if len(lengths) < least:
@@ -178,7 +181,13 @@ def _why_short(parts: Sequence[Part], request: Request, overhead: Callable[[int]
 
 
 def _example(
-    arm: str, spec: JoinSpec, members: Sequence[Trace], linkers: tuple[str, ...], joined: Joined, total: int, supervised: int
+    arm: str,
+    spec: JoinSpec,
+    members: Sequence[Trace],
+    linkers: tuple[str, ...],
+    joined: Joined,
+    total: int,
+    supervised: int,
 ) -> Example:
     texts = [text for m in (*joined.prompt, *joined.completion) for text in (m.role, m.content)]
     return Example(
@@ -196,4 +205,3 @@ def _example(
         num_supervised_tokens=supervised,
         num_problems=len(members),
     )
-

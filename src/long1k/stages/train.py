@@ -12,10 +12,14 @@ from typing import Any
 from long1k.chat import Chat
 from long1k.progress import progress
 from long1k.rows import Example
-from long1k.tables import Manifest, begin, file_digest, finish, fingerprint, is_current, read_manifest, read_table
+from long1k.tables import Manifest, begin, file_digest, fingerprint, finish, is_current, read_manifest, read_table
 from long1k.tokens import Tokenizer
 from long1k.training.checkpoint import (
-    load_model, model_digest, new_model, save_checkpoint, weights_digest,
+    load_model,
+    model_digest,
+    new_model,
+    save_checkpoint,
+    weights_digest,
 )  # fmt: skip
 from long1k.training.config import ModelInit, TrainConfig
 from long1k.training.data import TrainRow, make_rows, pack
@@ -82,7 +86,9 @@ def train(
     save_checkpoint(network, chat.tokenizer, chat.end_id, out)
     (out / METRICS).write_text("".join(json.dumps(entry) + "\n" for entry in result.metrics))
     shutil.rmtree(work, ignore_errors=True)
-    files = [path for path in out.iterdir() if path.is_file() and not path.name.startswith((".", "manifest", "progress"))]
+    files = [
+        path for path in out.iterdir() if path.is_file() and not path.name.startswith((".", "manifest", "progress"))
+    ]
     info = {
         "preflight": preflight, "parameters": sum(p.numel() for p in network.parameters()), "steps": result.steps,
         "tokens": result.tokens, "supervised_tokens": result.supervised_tokens, "resumed_from": result.resumed_from,
@@ -108,7 +114,9 @@ def _identity(
     return settings, inputs
 
 
-def is_trained(out: Path, examples: Path, *, model: Path | ModelInit, config: TrainConfig, seed: int, chat: Chat) -> bool:
+def is_trained(
+    out: Path, examples: Path, *, model: Path | ModelInit, config: TrainConfig, seed: int, chat: Chat
+) -> bool:
     """Whether ``train`` with the same arguments has nothing left to do; loads no torch."""
     return is_current(out, fingerprint(STAGE, *_identity(examples, model, config, seed, chat)))
 
@@ -138,5 +146,6 @@ def _check_vocabulary(network: Any, tokenizer: Tokenizer, folder: Path) -> None:
     own = folder / "tokenizer.json"
     if own.is_file() and file_digest(own) != tokenizer.digest:
         raise DataError(
-            f"the tokenizer in {folder} is not the one that the data was made with", "synthesize with the model's tokenizer"
+            f"the tokenizer in {folder} is not the one that the data was made with",
+            "synthesize with the model's tokenizer",
         )

@@ -48,9 +48,7 @@ class Interval:
         return self.low is not None and self.high is not None and not self.low <= value <= self.high
 
 
-def crossed_mean(
-    y_SQ: Array, confidence: float = 0.95, bounds: tuple[float, float] | None = None
-) -> Interval:
+def crossed_mean(y_SQ: Array, confidence: float = 0.95, bounds: tuple[float, float] | None = None) -> Interval:
     """The mean of y[s, q] with an interval over seeds and questions.
 
     Args:

@@ -48,7 +48,9 @@ class TrainConfig(BaseModel):
     beta2: float = Field(default=0.95, ge=0, lt=1)
     max_grad_norm: float = Field(default=1.0, gt=0)
     precision: Literal["fp32", "bf16"] = "fp32"
-    packing: int | None = Field(default=None, ge=16, description="pack samples into rows of so many tokens; off by default")
+    packing: int | None = Field(
+        default=None, ge=16, description="pack samples into rows of so many tokens; off by default"
+    )
     max_tokens: int | None = Field(default=None, ge=16, description="refuse samples longer than this; never cut")
     gradient_checkpointing: bool = False
     save_steps: int | None = Field(default=None, ge=1, description="save a resumable checkpoint every so many steps")

@@ -47,7 +47,7 @@ def make_rows(examples: Sequence[Example], chat: Chat, max_tokens: int | None) -
         encoded = chat.encode_example(example.prompt, example.completion)
         if len(encoded.ids) != example.num_tokens:
             raise DataError(
-                f"sample {example.example_id} has {len(encoded.ids):,} tokens here but {example.num_tokens:,} in its table",
+                f"sample {example.example_id} has {len(encoded.ids):,} tokens here, {example.num_tokens:,} in its table",
                 "the model's tokenizer or template is not the one the data was made with; synthesize again",
             )
         if max_tokens is not None and len(encoded.ids) > max_tokens:
@@ -74,7 +74,9 @@ def pack(rows: Sequence[TrainRow], size: int) -> list[TrainRow]:
     for row in sorted(rows, key=lambda r: -len(r.input_ids)):
         need = len(row.input_ids)
         if need > size:
-            raise DataError(f"a sample of {need:,} tokens does not fit into packed rows of {size:,}", "raise train.packing")
+            raise DataError(
+                f"a sample of {need:,} tokens does not fit into packed rows of {size:,}", "raise train.packing"
+            )
         fits = [(left, at) for at, left in enumerate(space[-64:], max(0, len(space) - 64)) if left >= need]
         if fits:
             at = min(fits)[1]

@@ -113,7 +113,8 @@ def train_model(
             entry = {"step": float(state.global_step), **{k: float(v) for k, v in logs.items() if k in _KEPT}}
             if not math.isfinite(entry["loss"]):
                 raise EngineError(
-                    f"the loss is {entry['loss']} at step {state.global_step}", "lower train.learning_rate, check the data"
+                    f"the loss is {entry['loss']} at step {state.global_step}",
+                    "lower train.learning_rate, check the data",
                 )
             metrics.append(entry)
             if on_log is not None:
@@ -158,7 +159,6 @@ def _last_whole(work: Path) -> Path | None:
         else:
             shutil.rmtree(folder)
     return max(found, key=lambda folder: int(folder.name.rsplit("-", 1)[1]), default=None)
-
 
 
 def _trainer_tokenizer(tokenizer: Tokenizer, padding: int, end_id: int) -> Any:

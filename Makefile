@@ -1,0 +1,38 @@
+# make quickstart   set everything up and run the main job          make test   lint, types and all tests
+# Other flags for pip (another index, say):  make quickstart PIP_FLAGS="..."
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_FLAGS ?=
+RUN_FLAGS ?=
+
+.PHONY: quickstart smoke test lint clean
+.DELETE_ON_ERROR:
+
+quickstart: $(VENV)/.train
+	$(BIN)/long1k run quickstart $(RUN_FLAGS)
+
+smoke: $(VENV)/.train
+	$(BIN)/long1k run quickstart --smoke $(RUN_FLAGS)
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/mypy
+
+$(VENV)/.made: scripts/make-venv.sh
+	sh scripts/make-venv.sh "$(VENV)"
+	touch $@
+
+$(VENV)/.train: $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist runs

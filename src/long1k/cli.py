@@ -1,0 +1,384 @@
+"""The command line.  Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from long1k import __version__
+from long1k.errors import DataError, Long1kError, RecipeError
+
+app = typer.Typer(
+    name="long1k",
+    help="Build reasoning data to an exact length, train on it, and measure what the length bought.",
+    epilog="Start with:  long1k run quickstart",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the result (new, or one to go on with).")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes to use; results do not depend on it.")]
+Sets = Annotated[list[str], typer.Option("--set", help="Override a leaf: key.path=value. May be repeated.")]
+TokenizerOption = Annotated[
+    str | None, typer.Option(help="Tokenizer folder, or package:micro. Default: the one the input was made with.")
+]
+Thinking = Annotated[str | None, typer.Option(help="Tags around the thinking: think or openthoughts.")]
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        print(f"long1k {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example:  long1k run quickstart --smoke      long1k run my.yaml --set train.learning_rate=1e-5")
+def run(
+    recipe: Annotated[str, typer.Argument(help="A packaged recipe (quickstart, real-traces) or a YAML file.")],
+    runs: Annotated[Path, typer.Option(help="Folder that holds all runs.")] = Path("runs"),
+    set_: Sets = [],  # noqa: B006
+    smoke: Annotated[bool, typer.Option("--smoke", help="The recipe's smallest form, to see that all works.")] = False,
+    workers: Workers = 2,
+) -> None:
+    """Run a whole study, or go on with one that was stopped."""
+    import resource
+    import time
+
+    from long1k.recipe import load_recipe
+
+    started = time.time()
+    loaded = load_recipe(recipe, set_, smoke=smoke)
+    if smoke:
+        runs = runs / "smoke"
+    from long1k.study import run_study
+
+    page = run_study(loaded, runs, num_workers=workers, say=_say)
+    from long1k.summary import study_summary
+
+    _say(study_summary(page.parent.parent))
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    _say(f"\n{time.time() - started:.1f} s, largest process {peak / 1024:,.0f} MiB.  Open {page}")
+
+
+@app.command(epilog="Example:  long1k collect traces.jsonl.gz --tokenizer ./Qwen2.5-7B-Instruct --out pool")
+def collect(
+    sources: Annotated[list[str], typer.Argument(help="JSON Lines files (.gz too), or one recipe for its sources.")],
+    out: Out,
+    tokenizer: TokenizerOption = None,
+    verify: Annotated[
+        str, typer.Option(help="drop: wrong answers go; mark: they are marked; keep: no check.")
+    ] = "drop",
+    field: Annotated[
+        list[str], typer.Option(help="Our field = theirs, e.g. question=problem. Common names are known.")
+    ] = [],  # noqa: B006
+    tags: Annotated[
+        str, typer.Option(help="required: thinking must be closed by a tag; auto: else split at the answer.")
+    ] = "auto",
+    thinking: Thinking = None,
+    set_: Sets = [],  # noqa: B006
+    workers: Workers = 1,
+) -> None:
+    """Make a clean trace pool: load, normalise tags, lint, verify, deduplicate, count tokens."""
+    from long1k.plugins import validate
+    from long1k.recipe import load_recipe, make_benchmarks, make_sources
+    from long1k.stages.collect import CollectConfig
+    from long1k.stages.collect import collect as stage
+    from long1k.summary import collect_summary
+
+    excluded: dict[str, Any] = {}
+    if len(sources) == 1 and not Path(sources[0]).name.endswith((".jsonl", ".jsonl.gz", ".json", ".gz")):
+        recipe = load_recipe(sources[0], set_)
+        made, config = make_sources(recipe.sources), recipe.collect
+        chat = _chat(tokenizer or recipe.tokenizer, thinking or recipe.chat.thinking, recipe.chat.system)
+        for name, benchmark in make_benchmarks(recipe.benchmarks):
+            excluded[name] = [(item.item_id, item.question) for item in benchmark.load()]
+    else:
+        if tokenizer is None:
+            raise RecipeError("collect needs --tokenizer", "the folder of the model that will be trained")
+        mapping = dict(_pair(text, "--field") for text in field)
+        names = _names(sources)
+        specs = {name: {"type": "jsonl", "path": path, "fields": mapping, "tags": tags} for name, path in names.items()}
+        made, config = make_sources(specs), validate(CollectConfig, {"verify": verify}, "collect")
+        chat = _chat(tokenizer, thinking or "think", None)
+    manifest = stage(out, made, config, chat, excluded=excluded, num_workers=workers)
+    _say(collect_summary(out, manifest))
+
+
+@app.command(epilog="Example:  long1k synthesize pool --target 3000 --target 12000 --problems 2-4 --out examples")
+def synthesize(
+    pool: Annotated[Path, typer.Argument(help="Folder made by collect.")],
+    out: Out,
+    target: Annotated[
+        list[int], typer.Option(min=1, help="Tokens of a sample after the chat template. May be repeated.")
+    ],
+    samples: Annotated[
+        int, typer.Option(min=1, help="Samples of each target; fewer if the pool allows no more.")
+    ] = 500,
+    problems: Annotated[str, typer.Option(help="Problems a sample: 2, or a range 2-4.")] = "2",
+    tolerance: Annotated[float, typer.Option(help="Share of the target that a sample may be off.")] = 0.01,
+    layout: Annotated[
+        str, typer.Option(help="blocks: one turn, problems labelled; turns: a turn a problem.")
+    ] = "blocks",
+    linkers: Annotated[str, typer.Option(help="Bank of linking words: english, micro, none.")] = "english",
+    seed: int = 0,
+    tokenizer: TokenizerOption = None,
+    thinking: Thinking = None,
+) -> None:
+    """Join traces into samples of an exact length."""
+    from long1k.plugins import validate
+    from long1k.stages.synthesize import JoinSpec
+    from long1k.stages.synthesize import synthesize as stage
+    from long1k.summary import synthesize_summary
+    from long1k.tables import read_manifest
+
+    low, _, high = problems.partition("-")
+    if not low.isdigit() or (high and not high.isdigit()):
+        raise RecipeError(f"--problems {problems}: expected a number or a range", "e.g. --problems 2-4")
+    shared = {
+        "samples": samples, "tolerance": tolerance, "num_problems": (int(low), int(high or low)), "layout": layout,
+        "linkers": linkers, "shortfall": "allow",
+    }  # fmt: skip
+    specs = [validate(JoinSpec, {"target": one, **shared}, "synthesize") for one in target]
+    source = read_manifest(pool)
+    chat = _chat_of(source, tokenizer, thinking)
+    manifest = stage(out, pool, arm="samples", specs=specs, seed=seed, chat=chat)
+    _say(synthesize_summary(out, manifest))
+
+
+@app.command(epilog="Example:  long1k train examples --model ./Qwen2.5-7B-Instruct --set epochs=4 --out checkpoint")
+def train(
+    examples: Annotated[Path, typer.Argument(help="Folder made by synthesize.")],
+    out: Out,
+    model: Annotated[Path, typer.Option(help="Folder of the model to fine-tune.")],
+    set_: Sets = [],  # noqa: B006
+    seed: int = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Computing threads.")] = 2,
+) -> None:
+    """Fine-tune a model on samples (--set epochs=4, learning_rate, batch_size, packing, save_steps, …)."""
+    from long1k.plugins import need, validate
+    from long1k.recipe import parse_leaf
+    from long1k.tables import read_manifest
+    from long1k.training.config import TrainConfig
+
+    values = {key: parse_leaf(value) for key, value in (_pair(text, "--set") for text in set_)}
+    if not {"steps", "epochs"} & set(values):
+        values["epochs"] = 4
+    config = validate(TrainConfig, values, "train")
+    chat = _chat_of(read_manifest(examples), str(model) if (model / "tokenizer.json").is_file() else None, None)
+    need("torch").set_num_threads(threads)
+    from long1k.stages.train import train as stage
+
+    manifest = stage(out, examples, model=model, config=config, seed=seed, chat=chat)
+    i = manifest.info
+    _say(f"{out}: {i['steps']:,} steps over {i['tokens']:,} tokens ({i['supervised_tokens']:,} supervised), "
+         f"final loss {i['final_loss']:.4f}, {manifest.wall_seconds:.1f} s")  # fmt: skip
+
+
+@app.command(
+    epilog="Example:  long1k predict checkpoint --benchmark math500 --option path=math500.jsonl --out predictions"
+)
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a model with its tokenizer.")],
+    out: Out,
+    benchmark: Annotated[str, typer.Option(help="micro, math500, aime, jsonl, or module:Class.")],
+    option: Annotated[
+        list[str], typer.Option(help="A key of the benchmark, e.g. path=math500.jsonl. May be repeated.")
+    ] = [],  # noqa: B006
+    set_: Sets = [],  # noqa: B006
+    thinking: Thinking = None,
+    threads: Annotated[int, typer.Option(min=1, help="Computing threads.")] = 2,
+) -> None:
+    """Let a model answer a benchmark (--set max_new_tokens=…, temperature, samples, batch_size, seed)."""
+    from long1k.generation.base import Sampling
+    from long1k.plugins import need, validate
+    from long1k.recipe import make_benchmarks, parse_leaf
+    from long1k.stages.predict import predict as stage
+
+    options = {key: parse_leaf(value) for key, value in (_pair(text, "--option") for text in option)}
+    name, made = make_benchmarks({benchmark: {"type": benchmark, **options}})[0]
+    values = {key: parse_leaf(value) for key, value in (_pair(text, "--set") for text in set_)}
+    sampling = validate(Sampling, values, "predict")
+    chat = _chat(str(checkpoint), thinking or "think", None)
+    need("torch").set_num_threads(threads)
+    from long1k.generation.hf import TransformersEngine
+
+    manifest = stage(
+        out, checkpoint=checkpoint, benchmark_name=name, benchmark=made, sampling=sampling, chat=chat,
+        make_engine=lambda: TransformersEngine(checkpoint, chat.tokenizer, chat.end_id), arm=checkpoint.name,
+        train_seed=None,
+    )  # fmt: skip
+    ends = ", ".join(f"{reason} {count:,}" for reason, count in manifest.info["finish_reasons"].items())
+    _say(f"{out}: {manifest.rows_out:,} outputs to {manifest.info['items']:,} questions ({ends}), "
+         f"{manifest.info['mean_tokens']:.0f} tokens each on average")  # fmt: skip
+    _warn_cut(manifest.info["finish_reasons"], manifest.rows_out)
+
+
+@app.command(
+    "import", epilog="Example:  long1k import outputs.jsonl.gz --field label=is_correct --arm run --out predictions"
+)
+def import_(
+    path: Annotated[Path, typer.Argument(help="JSON Lines of model outputs: question, answer, response.")],
+    out: Out,
+    field: Annotated[
+        list[str], typer.Option(help="Our field = theirs: question, answer, response, sample, label, benchmark.")
+    ] = [],  # noqa: B006
+    arm: Annotated[str | None, typer.Option(help="The field that tells runs apart.")] = None,
+) -> None:
+    """Read model outputs made elsewhere, so that score and report can use them."""
+    from long1k.interop.predictions import import_predictions
+    from long1k.summary import rows_line
+
+    mapping = dict(_pair(text, "--field") for text in field)
+    manifest = import_predictions(out, path, mapping, name=path.name.split(".")[0], arm=arm)
+    _say(f"{out}: {rows_line(manifest)}; {manifest.info['items']:,} questions, {len(manifest.info['arms'])} runs")
+
+
+@app.command(epilog="Example:  long1k score predictions --out scores")
+def score(
+    predictions: Annotated[Path, typer.Argument(help="Folder made by predict or import.")],
+    out: Out,
+    grader: Annotated[str, typer.Option(help="math, choice, or module:Class.")] = "math",
+    disagreements: Annotated[
+        Path | None, typer.Option(help="Write rows where verdict and label differ (JSON Lines).")
+    ] = None,
+    workers: Workers = 1,
+) -> None:
+    """Grade predictions; where they came with labels, compare."""
+    from long1k.stages.score import score as stage
+    from long1k.summary import score_summary, write_disagreements
+
+    manifest = stage(out, predictions, grader_name=grader, num_workers=workers)
+    _say(score_summary(out, predictions, manifest))
+    if disagreements is not None:
+        _say(f"{write_disagreements(disagreements, predictions, out):,} disagreements in {disagreements}")
+
+
+@app.command(epilog="Example:  long1k analyze runs/quickstart")
+def analyze(run_folder: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Compute rates, the law and the contrasts of a run again from its scores."""
+    from long1k.study import analyze_run
+    from long1k.summary import study_summary
+
+    analyze_run(_run_folder(run_folder))
+    _say(study_summary(run_folder))
+
+
+@app.command(epilog="Example:  long1k report runs/quickstart")
+def report(run_folder: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Write the page of a run: one offline HTML file."""
+    from long1k.stages.report import report as stage
+
+    folder = _run_folder(run_folder)
+    stage(folder / "report", folder)
+    _say(f"{folder / 'report' / 'report.html'}")
+
+
+@app.command(
+    epilog="Example:  long1k show examples --row 3      long1k show pool --id t-0a1b      long1k show runs/quickstart"
+)
+def show(
+    folder: Annotated[Path, typer.Argument(help="A table, a checkpoint, or a run.")],
+    row: Annotated[int, typer.Option(min=0, help="Which row, from 0.")] = 0,
+    id_: Annotated[str | None, typer.Option("--id", help="A row by its id (or the beginning of it).")] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Every token, trained and untrained, as the trainer sees it.")
+    ] = False,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Rejected rows instead.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Whole texts; by default long ones are shortened in the middle.")
+    ] = False,
+    tokenizer: TokenizerOption = None,
+) -> None:
+    """Look at one row: parts, linking words, trained and untrained text in colour."""
+    from long1k.summary import study_summary
+
+    if (folder / "analyze" / "findings.json").is_file():
+        _say(study_summary(folder))
+        return
+    from long1k.display import show_row
+
+    show_row(folder, row=row, row_id=id_, tokens=tokens, rejected=rejected, full=full, tokenizer=tokenizer)
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"{option} {text}: expected key=value", f"e.g. {option} question=problem")
+    return key, value
+
+
+def _names(paths: list[str]) -> dict[str, str]:
+    """A name for each file: its stem, with a number where two are alike."""
+    names: dict[str, str] = {}
+    for path in paths:
+        stem = Path(path).name.split(".")[0]
+        name = stem if stem not in names else f"{stem}-{len(names)}"
+        names[name] = path
+    return names
+
+
+def _chat(tokenizer: str, thinking: str, system: str | None) -> Any:
+    from long1k.chat import Chat
+    from long1k.jsonlines import expand_path
+    from long1k.tokens import load_tokenizer
+
+    spec = tokenizer if tokenizer.startswith("package:") else str(expand_path(tokenizer))
+    return Chat(load_tokenizer(spec), thinking, system)
+
+
+def _chat_of(manifest: Any, tokenizer: str | None, thinking: str | None) -> Any:
+    """The renderer that made a table, or one with another tokenizer on request."""
+    made_with = manifest.config.get("chat", {})
+    folder = tokenizer or manifest.info.get("tokenizer_folder")
+    if folder is None:
+        raise DataError("the table does not say which tokenizer it was made with", "give --tokenizer")
+    return _chat(folder, thinking or made_with.get("thinking", "think"), made_with.get("system"))
+
+
+def _run_folder(folder: Path) -> Path:
+    if not (folder / "recipe.json").is_file():
+        raise DataError(f"{folder} is not a run (it has no recipe.json)", "give runs/<recipe name>")
+    return folder
+
+
+def _warn_cut(reasons: dict[str, int], total: int) -> None:
+    cut = reasons.get("length", 0)
+    if total and cut / total > 0.02:
+        print(f"warning: {100 * cut / total:.1f} % of outputs were cut at max_new_tokens", file=sys.stderr)
+
+
+def _terminated(_signal: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point: errors as messages with an exit code, never as tracebacks."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except Long1kError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""``show``: one row of any table, for eyes.
+
+A sample prints as the trainer sees it, segment by segment: untrained text dim, trained text
+bright, and within them the parts in colour (questions, linking words, thinking, solutions,
+labels).  Without colours the same borders are written out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from long1k.chat import Chat
+from long1k.errors import DataError
+from long1k.rows import Example, Prediction, Reject, Score, Trace, to_dict
+from long1k.tables import Manifest, iter_table, read_manifest, read_rejected
+from long1k.tokens import load_tokenizer
+
+_TYPES: dict[str, tuple[type, str]] = {
+    "collect": (Trace, "trace_id"), "synthesize": (Example, "example_id"), "predict": (Prediction, "prediction_id"),
+    "import-predictions": (Prediction, "prediction_id"), "score": (Score, "prediction_id"),
+}  # fmt: skip
+_COLOURS = {"question": "cyan", "label": "yellow", "linker": "bold magenta", "thinking": "default", "solution": "green"}
+_SHOWN = 600  # characters of one piece, unless --full
+
+
+def show_row(
+    folder: Path, *, row: int = 0, row_id: str | None = None, tokens: bool = False, rejected: bool = False,
+    full: bool = False, tokenizer: str | None = None,
+) -> None:  # fmt: skip
+    """Print one row of a finished table.
+
+    Raises:
+        DataError: no such folder or row.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False, soft_wrap=True)
+    manifest = read_manifest(folder)
+    stage = manifest.stage.split("/")[0]
+    if rejected:
+        found: Any = _pick(read_rejected(folder), row, row_id, "source_row", folder)
+        _print_fields(console, found, full)
+        return
+    if stage not in _TYPES:
+        console.print_json(
+            json.dumps({"stage": manifest.stage, "digest": manifest.digest, **manifest.info}, default=str)
+        )
+        return
+    row_type, id_field = _TYPES[stage]
+    chosen = _pick(iter_table(folder, row_type), row, row_id, id_field, folder)
+    if isinstance(chosen, Example):
+        _print_example(console, chosen, _chat(manifest, tokenizer), tokens, full)
+    else:
+        _print_fields(console, chosen, full)
+
+
+def _chat(manifest: Manifest, tokenizer: str | None) -> Chat:
+    made_with = manifest.config["chat"]
+    spec = tokenizer or manifest.info["tokenizer_folder"]
+    if not spec.startswith("package:") and not Path(spec).is_dir():
+        raise DataError(f"the tokenizer that made this table is not at {spec} any more", "give --tokenizer FOLDER")
+    return Chat(load_tokenizer(spec), made_with["thinking"], made_with["system"])
+
+
+def _pick(rows: Any, row: int, row_id: str | None, id_field: str, folder: Path) -> Any:
+    count = 0
+    for at, candidate in enumerate(rows):
+        count += 1
+        if (row_id is None and at == row) or (
+            row_id is not None and str(getattr(candidate, id_field)).startswith(row_id)
+        ):
+            return candidate
+    wanted = f"row {row}" if row_id is None else f"id {row_id}…"
+    raise DataError(f"{folder} has {count:,} rows and none of them is {wanted}", "rows count from 0")
+
+
+def _print_fields(console: Console, row: Any, full: bool) -> None:
+    for name, value in to_dict(row).items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        console.print(Text(f"{name}: ", style="bold") + Text(_short(_visible(text), full)))
+    if isinstance(row, Reject):
+        return
+
+
+def _visible(text: str) -> str:
+    """Control characters written out: a row must not be able to drive the terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def _short(text: str, full: bool) -> str:
+    if full or len(text) <= _SHOWN:
+        return text
+    half = _SHOWN // 2
+    return f"{text[:half]} […{len(text) - 2 * half:,} characters…] {text[-half:]}"
+
+
+def _pieces(example: Example, chat: Chat) -> Iterator[tuple[bool, list[tuple[str, str]]]]:
+    """(trained, [(kind, text), …]) of each segment, in the order the trainer sees them."""
+    messages = [*example.prompt, *example.completion]
+    segments = chat.segments(messages)
+    whole = "".join(text for text, _ in segments)
+    starts, cursor = [], 0
+    for message in messages:
+        at = whole.find(message.content, cursor)
+        starts.append(at)
+        cursor = at + len(message.content) if at >= 0 else cursor
+    marks = sorted(
+        (starts[s.message] + s.start, starts[s.message] + s.end, s.kind, s.part)
+        for s in example.spans
+        if starts[s.message] >= 0
+    )
+    position = 0
+    for text, trained in segments:
+        end = position + len(text)
+        out: list[tuple[str, str]] = []
+        at = position
+        for start, stop, kind, part in marks:
+            if start < position or stop > end:
+                continue
+            if start > at:
+                out.append(("template", whole[at:start]))
+            out.append((f"{kind} {part + 1}", whole[start:stop]))
+            at = stop
+        if at < end:
+            out.append(("template", whole[at:end]))
+        yield trained, out
+        position = end
+
+
+def _print_example(console: Console, example: Example, chat: Chat, tokens: bool, full: bool) -> None:
+    console.print(Text(f"{example.example_id}  arm {example.arm}  mode {example.mode}", style="bold"))
+    target = "" if example.target_tokens is None else f" (target {example.target_tokens:,})"
+    console.print(
+        f"{example.num_tokens:,} tokens{target}, {example.num_supervised_tokens:,} trained; "
+        f"{example.num_problems} problems, answers: {', '.join(example.answers)}"
+    )
+    for part, trace_id in enumerate(example.trace_ids):
+        linker = f"  linked by: {example.linkers[part]!r}" if part < len(example.linkers) else ""
+        console.print(Text(f"  part {part + 1}: {trace_id}{linker}", style="dim"))
+    if tokens:
+        _print_tokens(console, example, chat)
+        return
+    for trained, pieces in _pieces(example, chat):
+        text = "".join(piece for _, piece in pieces)
+        heading = "trained" if trained else "not trained"
+        console.print()
+        console.rule(
+            f"{heading}: {len(chat.tokenizer.encode(text)):,} tokens", style="green" if trained else "dim", align="left"
+        )
+        for kind, piece in pieces:
+            name = kind.split(" ")[0]
+            colour = _COLOURS.get(name, "blue")
+            style = colour if trained else f"dim {colour}"
+            mark = "" if console.is_terminal or name == "template" else f"⟦{kind}⟧ "
+            console.print(
+                Text(mark + _short(_visible(piece), full), style=style), end="" if console.is_terminal else "\n"
+            )
+    console.print()
+
+
+def _print_tokens(console: Console, example: Example, chat: Chat) -> None:
+    """Every token in order; trained ones green, others dim; ‖ marks each border between the two."""
+    encoded = chat.encode_example(example.prompt, example.completion)
+    line = Text()
+    before: bool | None = None
+    for piece, trained in zip(_decoded(chat, encoded.ids), encoded.trained, strict=True):
+        if trained != before:
+            line.append(f"\n‖ {'trained' if trained else 'not trained'} ‖ ", style="bold")
+        before = trained
+        line.append(_visible(piece).replace("\n", "⏎\n") + "·", style="green" if trained else "dim")
+    console.print(line)
+    console.print(f"{sum(encoded.trained):,} of {len(encoded.ids):,} tokens are trained")
+
+
+def _decoded(chat: Chat, ids: Sequence[int]) -> list[str]:
+    return chat.tokenizer.pieces(ids)

@@ -1,0 +1,145 @@
+"""What was done and where it lies, in a few lines under 100 columns."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from long1k.rows import Prediction, Score
+from long1k.tables import Manifest, read_table
+
+WIDTH = 100
+
+
+def rows_line(manifest: Manifest) -> str:
+    """Rows in, out, and rejected by reason."""
+    reasons = "".join(f"\n    {count:>9,}  {reason}" for reason, count in manifest.rejected.items())
+    rejected = sum(manifest.rejected.values())
+    account = f"{manifest.rows_in:,} rows in = {manifest.rows_out:,} out + {rejected:,} rejected"
+    return account + (f":{reasons}" if reasons else "")
+
+
+def collect_summary(out: Path, manifest: Manifest) -> str:
+    """The account of a trace pool."""
+    split = ", ".join(f"{name} {count:,}" for name, count in manifest.info["split"].items())
+    return (
+        f"{out}: {rows_line(manifest)}\n  thinking and solution told apart by: {split}\n"
+        f"  tokens counted by {manifest.info['counter']}; {manifest.wall_seconds:.1f} s; digest {manifest.digest[:16]}"
+    )
+
+
+def synthesize_summary(out: Path, manifest: Manifest) -> str:
+    """Lengths reached, group by group."""
+    lines = [
+        f"{out}: {manifest.rows_out:,} samples; digest {manifest.digest[:16]}",
+        "    target   made  asked      min      max   exact  within  coverage  problems",
+    ]
+    for g in manifest.info["groups"]:
+        lines.append(
+            f"  {g['target']:>8,} {g['made']:>6,} {g['requested']:>6,} {g['min_tokens']:>8,} {g['max_tokens']:>8,} "
+            f"{100 * g['exactly_on_target']:>6.1f}% {100 * g['within_tolerance']:>6.1f}% "
+            f"{100 * g['coverage']:>8.1f}% {g['problems']:>9,}"
+        )
+    for g in manifest.info["groups"]:
+        if "shortfall" in g:
+            lines += textwrap.wrap(
+                f"{g['target']:,}: {g['shortfall']}", WIDTH, initial_indent="  ", subsequent_indent="    "
+            )
+    return "\n".join(lines)
+
+
+def score_summary(out: Path, predictions: Path, manifest: Manifest) -> str:
+    """Verdicts by status, accuracy with its denominator, agreement with labels by run."""
+    statuses = manifest.info["statuses"]
+    right = statuses.get("correct", 0)
+    lines = [
+        f"{out}: {right:,} of {manifest.rows_out:,} correct ({100 * right / max(1, manifest.rows_out):.1f} %)",
+        "  " + ", ".join(f"{status} {count:,}" for status, count in statuses.items()),
+    ]
+    if "label_agreement" in manifest.info:
+        lines.append(
+            f"  agrees with the labels on {100 * manifest.info['label_agreement']:.2f} % "
+            f"of {manifest.info['labelled']:,}"
+        )
+        by_run: dict[str, list[bool]] = {}
+        for row, one in labelled(predictions, out):
+            by_run.setdefault(row.arm, []).append((one.status == "correct") == row.label)
+        lines += [f"    {sum(v):>6,} / {len(v):<6,} {run}" for run, v in sorted(by_run.items())]
+    return "\n".join(lines)
+
+
+def labelled(predictions: Path, scores: Path) -> Iterator[tuple[Prediction, Score]]:
+    """Predictions that came with a label, each with its verdict."""
+    rows = {row.prediction_id: row for row in read_table(predictions, Prediction)}
+    for one in read_table(scores, Score):
+        row = rows[one.prediction_id]
+        if row.label is not None:
+            yield row, one
+
+
+def write_disagreements(path: Path, predictions: Path, scores: Path) -> int:
+    """Write every labelled prediction whose label and verdict differ; returns how many."""
+    lines = []
+    for row, one in labelled(predictions, scores):
+        if (one.status == "correct") != row.label:
+            lines.append(
+                json.dumps(
+                    {
+                        "prediction_id": row.prediction_id,
+                        "run": row.arm,
+                        "question": row.question,
+                        "gold": row.answers[one.part],
+                        "extracted": one.extracted,
+                        "status": one.status,
+                        "note": one.note,
+                        "label": row.label,
+                    },
+                    ensure_ascii=False,
+                )
+            )
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return len(lines)
+
+
+def _interval(i: Mapping[str, Any], signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    text = f"{100 * i['estimate']:{sign}.1f}"
+    if i["low"] is None:
+        return text
+    return f"{text} [{100 * i['low']:{sign}.1f}, {100 * i['high']:{sign}.1f}]"
+
+
+def study_summary(root: Path) -> str:
+    """The table of arms × seeds, the fit, the contrasts and the verdict of a finished study."""
+    findings = json.loads((root / "analyze" / "findings.json").read_text())
+    lines: list[str] = []
+    for b in findings["benchmarks"]:
+        lines.append(
+            f"\n{b['benchmark']}: {b['questions']} questions, "
+            f"accuracy in % [{100 * findings['confidence']:.0f} % interval]"
+        )
+        width = max(len(a["name"]) for a in b["arms"])
+        lines.append(f"  {'arm':<{width}} {'tokens':>7} {'samples':>8} {'trained on':>12}  {'mean':<20} by seed")
+        for a in b["arms"]:
+            training = a["training"]
+            seeds = " ".join(f"{100 * value:5.1f}" for value in a["accuracy_by_seed"].values())
+            tokens = f"{a['target_tokens']:,}" if a["target_tokens"] else "–"
+            lines.append(
+                f"  {a['name']:<{width}} {tokens:>7} {training.get('samples', 0):>8,} "
+                f"{training.get('tokens', 0):>12,}  {_interval(a['accuracy']):<20} {seeds}"
+            )
+        if b["law"]:
+            law = b["law"]
+            lines.append(
+                f"  accuracy = {100 * law['intercept']:.1f} + {100 * law['slope']['estimate']:.1f} · log2(tokens), "
+                f"slope {_interval(law['slope'], True)}, R² {law['r2']:.3f} (over seeds {law['r2_pooled']:.3f})"
+            )
+    lines.append("\nVerdict")
+    for sentence in findings["verdict"]:
+        lines += textwrap.wrap(sentence, WIDTH - 2, initial_indent="- ", subsequent_indent="  ")
+    for note in findings.get("notes", []):
+        lines += textwrap.wrap(f"Note: {note}", WIDTH - 2)
+    return "\n".join(lines)
