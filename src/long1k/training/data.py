@@ -47,7 +47,7 @@ def make_rows(examples: Sequence[Example], chat: Chat, max_tokens: int | None) -
         encoded = chat.encode_example(example.prompt, example.completion)
         if len(encoded.ids) != example.num_tokens:
             raise DataError(
-                f"sample {example.example_id} has {len(encoded.ids):,} tokens here, {example.num_tokens:,} in its table",
+                f"sample {example.example_id} has {len(encoded.ids):,} tokens here but {example.num_tokens:,} there",
                 "the model's tokenizer or template is not the one the data was made with; synthesize again",
             )
         if max_tokens is not None and len(encoded.ids) > max_tokens:

@@ -99,7 +99,7 @@ def train_model(
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, dataloader_num_workers=0,
         dataloader_pin_memory=False, save_strategy="steps" if config.save_steps else "no",
         save_steps=config.save_steps or steps, save_total_limit=2, logging_steps=max(1, steps // 50),
-        report_to="none", disable_tqdm=True, seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
+        logging_nan_inf_filter=False, report_to="none", disable_tqdm=True, seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
     )  # fmt: skip
     metrics: list[dict[str, float]] = []
 
