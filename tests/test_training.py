@@ -188,7 +188,9 @@ def test_checkpoint_is_whole_and_usable(data: Path, chat: Chat, tmp_path: Path) 
     tokenizer = AutoTokenizer.from_pretrained(out)
     assert model.generation_config.eos_token_id == chat.end_id
     assert model.config.tie_word_embeddings
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "a⊕b"}], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "a⊕b"}], tokenize=False, add_generation_prompt=True
+    )
     assert text == "<|user|>a⊕b<|assistant|>"
     model.generate(torch.tensor([tokenizer.encode(text)]), max_new_tokens=4, pad_token_id=0)
     assert is_trained(out, data, model=TINY, config=config, seed=0, chat=chat)
@@ -198,10 +200,17 @@ def test_checkpoint_is_whole_and_usable(data: Path, chat: Chat, tmp_path: Path) 
     assert (out / "manifest.json").stat().st_mtime_ns == before
     with pytest.raises(DataError, match="positions"):
         train(
-            tmp_path / "short", data, model=TINY.model_copy(update={"max_positions": 64}), config=config, seed=0, chat=chat
+            tmp_path / "short",
+            data,
+            model=TINY.model_copy(update={"max_positions": 64}),
+            config=config,
+            seed=0,
+            chat=chat,
         )
     with pytest.raises(DataError, match="never cut"):
-        train(tmp_path / "limit", data, model=TINY, config=config.model_copy(update={"max_tokens": 50}), seed=0, chat=chat)
+        train(
+            tmp_path / "limit", data, model=TINY, config=config.model_copy(update={"max_tokens": 50}), seed=0, chat=chat
+        )
 
 
 def test_kill_in_the_middle_of_training_then_resume(data: Path, tmp_path: Path) -> None:

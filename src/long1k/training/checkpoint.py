@@ -60,6 +60,7 @@ def load_model(folder: Path, precision: str = "fp32") -> Any:
     """A causal language model from a local folder; safetensors only, no remote code."""
     check_model_folder(folder)
     torch, transformers = need("torch"), need("transformers")
+    transformers.utils.logging.disable_progress_bar()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
         return transformers.AutoModelForCausalLM.from_pretrained(
@@ -82,6 +83,7 @@ def save_checkpoint(model: Any, tokenizer: Tokenizer, end_id: int, folder: Path)
     """Save weights, configuration, tokenizer and template, then prove that they can be used."""
     torch = need("torch")
     transformers = need("transformers")
+    transformers.utils.logging.disable_progress_bar()
     model.generation_config = transformers.GenerationConfig(
         eos_token_id=end_id, pad_token_id=pad_id(tokenizer, end_id), do_sample=False
     )

@@ -19,6 +19,7 @@ from typing import Any
 
 from long1k.errors import DataError, EngineError
 from long1k.plugins import need
+from long1k.tables import write_atomic
 from long1k.tokens import Tokenizer
 from long1k.training.checkpoint import pad_id
 from long1k.training.config import TrainConfig
@@ -70,6 +71,7 @@ def train_model(
     """
     torch, transformers, trl, datasets = need("torch"), need("transformers"), need("trl"), need("datasets")
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
     padding = pad_id(tokenizer, end_id)
     longest = max(max(row.lengths) for row in rows)
     positions = model.config.max_position_embeddings
@@ -88,7 +90,8 @@ def train_model(
         }
     ).select(order)
     work.mkdir(parents=True, exist_ok=True)
-    arguments = trl.SFTConfig(
+    arguments = _quietly(
+        trl.SFTConfig,
         output_dir=str(work), max_steps=steps, per_device_train_batch_size=config.batch_size // config.accumulation,
         gradient_accumulation_steps=config.accumulation, learning_rate=config.learning_rate,
         lr_scheduler_type=config.scheduler, warmup_steps=math.ceil(config.warmup_ratio * steps),
@@ -99,7 +102,8 @@ def train_model(
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, dataloader_num_workers=0,
         dataloader_pin_memory=False, save_strategy="steps" if config.save_steps else "no",
         save_steps=config.save_steps or steps, save_total_limit=2, logging_steps=max(1, steps // 50),
-        logging_nan_inf_filter=False, report_to="none", disable_tqdm=True, seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
+        logging_nan_inf_filter=False, report_to="none", disable_tqdm=True,
+        seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
     )  # fmt: skip
     metrics: list[dict[str, float]] = []
 
@@ -124,9 +128,10 @@ def train_model(
             del args, control
             # The trainer writes many files; only this mark, written last, makes a checkpoint count.
             folder = work / f"checkpoint-{state.global_step}"
-            (folder / COMPLETE).write_text(json.dumps({"metrics": metrics}))
+            write_atomic(folder / COMPLETE, json.dumps({"metrics": metrics}).encode())
 
-    trainer = trl.SFTTrainer(
+    trainer = _quietly(
+        trl.SFTTrainer,
         model=model, args=arguments, train_dataset=data, data_collator=lambda batch: collate(batch, padding),
         processing_class=_trainer_tokenizer(tokenizer, padding, end_id), callbacks=[Watch()],
     )  # fmt: skip
@@ -134,9 +139,7 @@ def train_model(
     start = _last_whole(work)
     if start is not None:
         metrics += json.loads((start / COMPLETE).read_text())["metrics"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    _quietly(trainer.train, resume_from_checkpoint=None if start is None else str(start))
     taken = [rows[index] for index in order]
     return TrainResult(
         metrics=metrics,
@@ -148,6 +151,13 @@ def train_model(
 
 
 _KEPT = ("loss", "grad_norm", "learning_rate", "mean_token_accuracy")
+
+
+def _quietly(function: Any, *arguments: Any, **keywords: Any) -> Any:
+    """Call third-party code without its notices to developers (deprecated names that it uses itself)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*arguments, **keywords)
 
 
 def _last_whole(work: Path) -> Path | None:

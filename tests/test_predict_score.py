@@ -1,0 +1,190 @@
+"""Prediction and scoring on the tiny model: batches, seeds, resumption, statuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from long1k.benchmarks.micro import MicroBenchmark, MicroBenchmarkConfig
+from long1k.chat import Chat
+from long1k.errors import DataError
+from long1k.generation.base import Job, Output, Sampling
+from long1k.interop.predictions import import_predictions
+from long1k.rows import Prediction, Score
+from long1k.stages.predict import predict, read_partial
+from long1k.stages.score import score
+from long1k.tables import read_manifest, read_rejected, read_table
+from long1k.tokens import load_tokenizer
+from long1k.training.config import ModelInit
+
+torch = pytest.importorskip("torch")
+
+from long1k.generation.hf import TransformersEngine  # noqa: E402
+from long1k.training.checkpoint import new_model, save_checkpoint  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def chat() -> Chat:
+    return Chat(load_tokenizer("package:micro"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, chat: Chat) -> Path:
+    """An untrained tiny model: its outputs are noise, which is what these tests need."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("model")
+    model = new_model(ModelInit(hidden_size=32, num_heads=2, initializer_range=0.3), chat.tokenizer, chat.end_id)
+    save_checkpoint(model, chat.tokenizer, chat.end_id, folder)
+    return folder
+
+
+def benchmark(count: int = 20, history: int = 0) -> MicroBenchmark:
+    return MicroBenchmark(MicroBenchmarkConfig(count=count, history=history, steps=(1, 3)))
+
+
+def arguments(checkpoint: Path, chat: Chat, **sampling: Any) -> dict[str, Any]:
+    return {
+        "checkpoint": checkpoint, "benchmark_name": "micro", "benchmark": benchmark(),
+        "sampling": Sampling(**{"max_new_tokens": 12, "batch_size": 8, **sampling}), "chat": chat,
+        "make_engine": lambda: TransformersEngine(checkpoint, chat.tokenizer, chat.end_id), "arm": "a", "train_seed": 0,
+    }  # fmt: skip
+
+
+def texts(folder: Path) -> list[str]:
+    return [row.text for row in read_table(folder, Prediction)]
+
+
+def test_greedy_batches_give_what_one_by_one_generation_gives(checkpoint: Path, chat: Chat, tmp_path: Path) -> None:
+    predict(tmp_path / "b8", **arguments(checkpoint, chat))
+    predict(tmp_path / "b1", **arguments(checkpoint, chat, batch_size=1))
+    assert texts(tmp_path / "b8") == texts(tmp_path / "b1")
+    model = TransformersEngine(checkpoint, chat.tokenizer, chat.end_id)._model
+    row = read_table(tmp_path / "b8", Prediction)[3]
+    prompt = torch.tensor([row.prompt_token_ids])
+    out = model.generate(
+        input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=12, do_sample=False,
+        eos_token_id=chat.end_id, pad_token_id=0,
+    )[0, prompt.shape[1] :].tolist()  # fmt: skip
+    assert chat.tokenizer.decode(out) == row.text
+
+
+def test_the_seed_of_a_sample_decides_it_in_any_batch(checkpoint: Path, chat: Chat, tmp_path: Path) -> None:
+    hot = {"temperature": 1.0, "samples": 3}
+    one = predict(tmp_path / "one", **arguments(checkpoint, chat, **hot))
+    predict(tmp_path / "two", **arguments(checkpoint, chat, batch_size=5, **hot))
+    predict(tmp_path / "other", **arguments(checkpoint, chat, seed=1, **hot))
+    assert texts(tmp_path / "one") == texts(tmp_path / "two")
+    assert texts(tmp_path / "one") != texts(tmp_path / "other")
+    rows = read_table(tmp_path / "one", Prediction)
+    assert len({row.seed for row in rows}) == len(rows) == 60
+    assert one.info["equal_outputs"] == 60 - len({(row.problem_id, row.text) for row in rows})
+    assert one.info["equal_outputs"] < 30  # the three samples of a question are not one and the same
+
+
+def test_sampling_follows_the_softmax(checkpoint: Path, chat: Chat) -> None:
+    """First-token frequencies over many seeds against the model's own probabilities."""
+    engine = TransformersEngine(checkpoint, chat.tokenizer, chat.end_id)
+    prompt = chat.encode_prompt(next(iter(benchmark().load())).messages)
+    with torch.inference_mode():
+        expected = engine._model(torch.tensor([prompt])).logits[0, -1].float().softmax(-1)
+    jobs = [Job(str(n), prompt, n) for n in range(4000)]
+    outputs = list(engine.generate(jobs, Sampling(max_new_tokens=1, temperature=1.0)))
+    counts = torch.bincount(torch.tensor([o.token_ids[0] for o in outputs]), minlength=len(expected)) / 4000
+    assert float((counts - expected).abs().sum()) / 2 < 0.08  # total variation; about 0.05 is noise at this size
+    nucleus = list(engine.generate(jobs[:200], Sampling(max_new_tokens=1, temperature=1.0, top_p=0.3)))
+    kept = {o.token_ids[0] for o in nucleus}
+    ordered = expected.sort(descending=True)
+    size = int((ordered.values.cumsum(0) < 0.3).sum()) + 1
+    assert kept <= set(ordered.indices[:size].tolist())
+
+
+class Dying:
+    """An engine that is cut off after some batches."""
+
+    def __init__(self, engine: TransformersEngine, batches: int) -> None:
+        self.engine, self.left, self.name, self.max_positions = engine, batches, engine.name, engine.max_positions
+
+    def generate(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[Output]:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        yield from self.engine.generate(batch, sampling)
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2])
+def test_stopped_prediction_resumes_to_the_same_table(
+    checkpoint: Path, chat: Chat, tmp_path: Path, batches: int
+) -> None:
+    whole = predict(tmp_path / "whole", **arguments(checkpoint, chat))
+    engine = TransformersEngine(checkpoint, chat.tokenizer, chat.end_id)
+    out = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        predict(out, **{**arguments(checkpoint, chat), "make_engine": lambda: Dying(engine, batches)})
+    partial = out / "partial.jsonl"
+    assert len(read_partial(partial)) == 8 * batches + 1  # the first line names the engine
+    with partial.open("a") as handle:
+        handle.write('{"key": "torn')
+    asked: list[str] = []
+
+    class Counting(Dying):
+        def generate(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[Output]:
+            asked.extend(job.key for job in batch)
+            yield from super().generate(batch, sampling)
+
+    again = predict(out, **{**arguments(checkpoint, chat), "make_engine": lambda: Counting(engine, 9)})
+    assert again.digest == whole.digest
+    assert len(asked) == 20 - 8 * batches
+    assert not partial.exists()
+
+
+def test_too_long_for_the_model_is_refused_before_the_run(checkpoint: Path, chat: Chat, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="positions"):
+        predict(tmp_path / "x", **arguments(checkpoint, chat, max_new_tokens=5000))
+
+
+def test_training_prefix_is_the_inference_prompt(chat: Chat) -> None:
+    for item in benchmark(5, history=2).load():
+        answer = chat.write_answer("a⊕b=c.", "\\boxed{c}")
+        from long1k.rows import Message
+
+        whole = chat.encode_example(item.messages, [Message("assistant", answer)])
+        prompt = chat.encode_prompt(item.messages)
+        assert whole.ids[: len(prompt)] == prompt
+        assert not any(whole.trained[: len(prompt)])
+        assert all(whole.trained[len(prompt) :])
+
+
+def outputs_file(path: Path) -> Path:
+    rows = [
+        {"question": "1+1", "answer": "2", "response": "so \\boxed{2}", "ok": True, "run": "r1"},
+        {"question": "1+1", "answer": "2", "response": "so \\boxed{3}", "ok": False, "run": "r1"},
+        {"question": "1+1", "answer": "2", "response": "<think>\\boxed{2} hmm", "ok": True, "run": "r1"},
+        {"question": "1+2", "answer": "3", "response": "<think>x</think>no idea", "ok": False, "run": "r2"},
+        {"question": "1+2", "answer": "3", "response": "cut", "finish_reason": "length", "ok": False, "run": "r2"},
+        {"question": "1+2", "response": "no gold"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "not json\n")
+    return path
+
+
+def test_statuses_and_labels_of_imported_outputs(tmp_path: Path) -> None:
+    file = outputs_file(tmp_path / "out.jsonl")
+    manifest = import_predictions(tmp_path / "p", file, {"label": "ok"}, name="x", arm="run")
+    assert (manifest.rows_in, manifest.rows_out) == (7, 5)
+    assert [reject.reason for reject in read_rejected(tmp_path / "p")] == ["missing_field", "malformed_json"]
+    scored = score(tmp_path / "s", tmp_path / "p")
+    assert [row.status for row in read_table(tmp_path / "s", Score)] == [
+        "correct", "wrong", "no_answer", "no_answer", "truncated",
+    ]  # fmt: skip
+    assert scored.info["label_agreement"] == pytest.approx(4 / 5)  # a box inside an unclosed thought is no answer
+    rows = {row.prediction_id: row for row in read_table(tmp_path / "p", Prediction)}
+    for one in read_table(tmp_path / "s", Score):
+        if one.span is not None:
+            assert rows[one.prediction_id].answer_text[one.span[0] : one.span[1]] == one.extracted  # type: ignore[index]
+    before = (tmp_path / "s" / "manifest.json").stat().st_mtime_ns
+    assert score(tmp_path / "s", tmp_path / "p").digest == read_manifest(tmp_path / "s").digest
+    assert (tmp_path / "s" / "manifest.json").stat().st_mtime_ns == before
