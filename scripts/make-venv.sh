@@ -32,7 +32,7 @@ if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
     echo "$python has no venv module; installing $package"
     export DEBIAN_FRONTEND=noninteractive
     $as_root apt-get update -qq
-    $as_root apt-get install -y -qq --no-install-recommends "$package" ca-certificates >/dev/null
+    $as_root apt-get install -y -qq --no-install-recommends "$package" >/dev/null
 fi
 
 rm -rf "$venv"

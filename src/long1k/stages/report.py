@@ -1,21 +1,278 @@
-"""report: findings and tables of a run -> one offline HTML page."""
+"""report: findings and tables of a run -> one offline HTML page.
+
+The page is text and still pictures: no script, no address outside itself.  It says where the
+rows of every figure lie, and holds no time, host or absolute path: equal inputs, equal bytes.
+"""
 
 from __future__ import annotations
 
+import json
 import time
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from long1k.tables import Manifest, begin, file_digest, finish, fingerprint, is_current, read_manifest
+from long1k.errors import DataError
+from long1k.reporting import page, samples, text
+from long1k.rows import STATUSES
+from long1k.tables import (
+    MANIFEST, Manifest, begin, digest_json, file_digest, finish, fingerprint, is_current, read_manifest, write_atomic,
+)  # fmt: skip
 
-STAGE = "report/1"
+STAGE = "report/2"
+PAGE = "report.html"
+_COLLECTS = ("collect", "base/collect")
+_BASE = ("base/collect", "base/synthesize", "base/train")
+_DISAGREEMENTS = 100
+_USUAL = "training seeds and questions"
 
 
 def report(out: Path, root: Path) -> Manifest:
-    inputs = {"analyze": read_manifest(root / "analyze").digest}
-    settings: dict[str, Any] = {}
+    """Write report.html; a page of the same findings, tables and design is left alone.
+
+    Args:
+        out: folder of the page.
+        root: folder of the run; every path on the page is relative to it.
+
+    Raises:
+        DataError: the run has no finished analysis, or its findings cannot be read.
+    """
+    analysis = read_manifest(root / "analyze")
+    findings = _findings(root / "analyze" / "findings.json")
+    made = _made(root, findings, analysis)
+    settings: dict[str, Any] = {"design": page.design_digest()}
+    inputs = {"analyze": analysis.digest, "tables": digest_json(made)}
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
+    started = time.time()
     begin(out, STAGE, settings, inputs)
-    (out/"report.html").write_text("todo")
-    return finish(out, stage=STAGE, config=settings, inputs=inputs, digest=file_digest(out/"report.html"), files=[out/"report.html"], started=time.time())
+    html = page.render(_context(root, findings, made))
+    # A half of a surrogate pair is no character of any file; the page shows the mark for it already.
+    write_atomic(out / PAGE, html.encode("utf-8", "replace"))
+    return finish(
+        out, stage=STAGE, config=settings, inputs=inputs, digest=file_digest(out / PAGE), files=[out / PAGE],
+        started=started, rows_in=len(made["tables"]), rows_out=1, info={"bytes": (out / PAGE).stat().st_size},
+    )  # fmt: skip
+
+
+def _findings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}", "run analyze again") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path} holds no findings", "run analyze again")
+    return found
+
+
+def _cells(findings: Mapping[str, Any]) -> Iterator[tuple[str, PurePosixPath]]:
+    """(benchmark, folder of one arm and seed) of every score table: arms/<arm>/seed-<n>."""
+    for benchmark in findings.get("benchmarks") or []:
+        for arm in benchmark.get("arms") or []:
+            for path in arm.get("rows") or []:
+                if len(PurePosixPath(path).parents) > 3:
+                    yield benchmark["benchmark"], PurePosixPath(path).parents[2]
+
+
+def _made(root: Path, findings: Mapping[str, Any], analysis: Manifest) -> dict[str, Any]:
+    """What the page stands on: every finished table, and the versions and commits that made them."""
+    folders = ["collect", *_BASE]
+    for name, cell in _cells(findings):
+        folders += [str(cell / "synthesize"), str(cell / "train"), str(cell / "predict" / name)]
+    for benchmark in findings.get("benchmarks") or []:
+        folders += [path for arm in benchmark.get("arms") or [] for path in arm.get("rows") or []]
+    folders += [entry["rows"] for entry in (findings.get("data") or {}).values()]
+    for entry in findings.get("published") or []:
+        folders += [_predictions(entry), entry["rows"]]
+    manifests = {name: read_manifest(root / name) for name in sorted(set(folders)) if (root / name / MANIFEST).is_file()}
+    versions: dict[str, set[str]] = {}
+    for manifest in (analysis, *manifests.values()):
+        for package, version in manifest.versions.items():
+            versions.setdefault(package, set()).add(version)
+    return {
+        "analysis": analysis.digest,
+        "commits": sorted({m.git_commit for m in (analysis, *manifests.values()) if m.git_commit}),
+        "versions": ", ".join(f"{name} {' / '.join(sorted(found))}" for name, found in sorted(versions.items())),
+        "tables": [
+            {"folder": name, "stage": m.stage, "rows": m.rows_out or None, "digest": m.digest} for name, m in manifests.items()
+        ],
+    }
+
+
+def _predictions(entry: Mapping[str, Any]) -> str:
+    return str(PurePosixPath(entry["rows"]).parent / "predictions")
+
+
+def _context(root: Path, findings: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything the template shows, as plain values."""
+    benchmarks = findings.get("benchmarks") or []
+    published, answers = _published(root, findings.get("published") or [])
+    return {
+        "name": str(findings.get("name") or "study"), "description": findings.get("description") or "",
+        "notes": findings.get("notes") or [], "level": f"{100 * (findings.get('confidence') or 0.95):g} %",
+        "verdict": _verdict(findings), "benchmarks": [_benchmark(entry) for entry in benchmarks],
+        "groups": [
+            _group(arm, group, entry["rows"])
+            for arm, entry in (findings.get("data") or {}).items() for group in entry.get("groups") or []
+        ],
+        "published": published, "collects": _collects(root), "samples": _samples(root, findings),
+        "outputs": _outputs(root, benchmarks) + answers, "made": made, "statuses": STATUSES,
+    }  # fmt: skip
+
+
+def _verdict(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The verdict's sentences by benchmark; the others (data, published outputs) come last."""
+    rest = [str(line) for line in findings.get("verdict") or []]
+    groups = []
+    for benchmark in findings.get("benchmarks") or []:
+        lines = []
+        for line in benchmark.get("verdict") or []:
+            if line in rest:
+                rest.remove(line)
+                short = line.removeprefix(f"{benchmark['benchmark']}: ")
+                lines.append(text.unbroken(short[:1].upper() + short[1:]))
+        if lines:
+            groups.append({"name": f"Benchmark {benchmark['benchmark']}", "lines": lines})
+    if rest:
+        groups.append({"name": "Data and published outputs" if groups else "Verdict", "lines": [text.unbroken(line) for line in rest]})
+    return groups
+
+
+def _benchmark(entry: Mapping[str, Any]) -> dict[str, Any]:
+    from long1k.reporting import charts  # altair and its renderer load only when a page is made
+    from markupsafe import Markup
+
+    arms = entry.get("arms") or []
+    seeds = sorted({seed for arm in arms for seed in arm.get("accuracy_by_seed") or {}}, key=lambda s: (len(s), s))
+    wide, narrow, contrast = charts.ladder(entry, 620), charts.ladder(entry, 340), charts.contrasts(entry, 380)
+    law = entry.get("law")
+    return {
+        "name": str(entry["benchmark"]), "questions": entry.get("questions"), "seeds": seeds,
+        "over": _USUAL if any(arm["accuracy"].get("over") == _USUAL for arm in arms) else "",
+        "law": text.law_words(law) if law else None,
+        "law_pooled": f"{law['r2_pooled']:.2f}" if law and text.known(law.get("r2_pooled")) else None,
+        # The drawings come from a parser that has escaped every name in them (see charts).
+        "ladder": None if wide is None or narrow is None else (Markup(wide), Markup(narrow)),
+        "contrast_chart": None if contrast is None else Markup(contrast),
+        "arms": [_arm(arm, seeds) for arm in arms],
+        "contrasts": [
+            {**row, "reading": "differ" if text.excludes_zero(row["difference"]) else "no difference found"}
+            for row in entry.get("contrasts") or []
+        ],
+    }  # fmt: skip
+
+
+def _over(interval: Mapping[str, Any]) -> str:
+    """What an interval covers, where that is not said for the whole table."""
+    over = interval.get("over")
+    return f"over {over}" if text.known(interval.get("low")) and over and over != _USUAL else ""
+
+
+def _arm(arm: Mapping[str, Any], seeds: Sequence[str]) -> dict[str, Any]:
+    training, statuses = arm.get("training") or {}, arm.get("statuses") or {}
+    lengths = training.get("sample_tokens")
+    tokens = arm.get("mean_output_tokens")
+    graded = ", ".join(f"{status} {n:,}" for status, n in statuses.items())
+    return {
+        "name": arm["name"], "role": arm.get("role") or "arm", "accuracy": arm["accuracy"], "over": _over(arm["accuracy"]),
+        "by_seed": [(arm.get("accuracy_by_seed") or {}).get(seed) for seed in seeds],
+        "sample_tokens": text.number_range(*lengths) if lengths else text.NOTHING,
+        "samples": training.get("samples"), "unique": training.get("unique_problems"), "tokens": training.get("tokens"),
+        "steps": training.get("steps"), "statuses": f"{graded}; of {sum(statuses.values()):,}" if statuses else text.NOTHING,
+        "cut": arm.get("cut_frac"), "output_tokens": f"{tokens:,.1f}" if text.known(tokens) else text.NOTHING,
+        "rows": text.join_paths(arm.get("rows") or []),
+    }  # fmt: skip
+
+
+def _group(arm: str, group: Mapping[str, Any], rows: str) -> dict[str, Any]:
+    return {
+        "arm": arm, "rows": rows, "target": group.get("target"), "made": group.get("made"), "requested": group.get("requested"),
+        "range": text.number_range(group.get("min_tokens"), group.get("max_tokens")),
+        "exact": group.get("exactly_on_target"), "within": group.get("within_tolerance"),
+        "tolerance": group.get("tolerance_tokens"), "coverage": group.get("coverage"), "problems": group.get("problems"),
+        "unique": group.get("unique_problems"), "shortfall": group.get("shortfall") or "",
+    }  # fmt: skip
+
+
+def _published(root: Path, entries: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Tables of published outputs, and some of the outputs."""
+    shown, groups = [], []
+    for entry in entries:
+        listed = (entry.get("disagreements") or [])[:_DISAGREEMENTS]
+        source, scores = _predictions(entry), entry["rows"]
+        views, rows = samples.some_outputs(root, source, scores, entry["name"], [d["prediction_id"] for d in listed])
+        if views:
+            groups.append({"name": f"Published outputs: {entry['name']}", "rows": views})
+        disagreements = []
+        for item in listed:
+            row = rows.get(item["prediction_id"])
+            ending = "" if row is None else row.text[-240:]
+            disagreements.append(
+                {
+                    "id": item["prediction_id"], "run": item.get("run"), "status": item.get("status"),
+                    "label": "correct" if item.get("label") else "wrong", "gold": text.one_line(str(item.get("gold")), 160),
+                    "extracted": text.NOTHING if item.get("extracted") is None else text.one_line(str(item["extracted"]), 160),
+                    "question": "" if row is None else text.one_line(row.question, 240),
+                    "end": ("… " if row is not None and len(row.text) > len(ending) else "") + " ".join(ending.split()),
+                }  # fmt: skip
+            )
+        runs = [
+            {
+                **run, "over": _over(run["accuracy"]),
+                "label_accuracy": run["label_correct"] / run["labelled"] if run.get("labelled") else None,
+                "agreement": run["agree"] / run["labelled"] if run.get("labelled") else None,
+            }
+            for run in entry.get("runs") or []
+        ]  # fmt: skip
+        agreement = entry.get("agreement")
+        shown.append(
+            {
+                "name": entry["name"], "runs": runs, "rows": scores, "source": source, "labelled": entry.get("labelled"),
+                "agreement": f"{100 * agreement:.2f} %" if text.known(agreement) else None,
+                "disagreements": disagreements, "total": len(entry.get("disagreements") or []),
+            }  # fmt: skip
+        )
+    return shown, groups
+
+
+def _collects(root: Path) -> list[dict[str, Any]]:
+    found = []
+    for name in _COLLECTS:
+        if (root / name / MANIFEST).is_file():
+            manifest = read_manifest(root / name)
+            found.append(
+                {
+                    "path": name, "rows_in": manifest.rows_in, "rows_out": manifest.rows_out,
+                    "reasons": samples.reasons(root / name, manifest.rejected),
+                }  # fmt: skip
+            )
+    return found
+
+
+def _samples(root: Path, findings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Some joined samples, from one seed of every arm that has its own."""
+    folders = {str(cell / "synthesize"): None for _, cell in _cells(findings)}
+    folders |= {entry["rows"]: None for entry in (findings.get("data") or {}).values()}
+    tables: dict[str, tuple[str, str, str]] = {}
+    for folder in folders:
+        parts = PurePosixPath(folder).parts
+        if len(parts) >= 3 and (root / folder / MANIFEST).is_file():
+            tables.setdefault(parts[-3], (parts[-3], parts[-2].replace("-", " "), folder))
+    return samples.joined_samples(root, list(tables.values()))
+
+
+def _outputs(root: Path, benchmarks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For every benchmark some outputs of one arm and seed: the longest rung's, else the last arm's."""
+    groups = []
+    for entry in benchmarks:
+        arms = [arm for arm in entry.get("arms") or [] if arm.get("rows")]
+        best = [arm for arm in arms if arm.get("role") == "rung"] or arms
+        if not best or len(PurePosixPath(best[-1]["rows"][0]).parents) <= 3:
+            continue
+        path = best[-1]["rows"][0]
+        cell = PurePosixPath(path).parents[2]
+        where = f"{best[-1]['name']}, {cell.name.replace('-', ' ')}"
+        views, _ = samples.some_outputs(root, str(cell / "predict" / str(entry["benchmark"])), path, where)
+        if views:
+            groups.append({"name": f"Benchmark {entry['benchmark']}", "rows": views})
+    return groups
