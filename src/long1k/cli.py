@@ -359,20 +359,25 @@ def _warn_cut(reasons: dict[str, int], total: int) -> None:
         print(f"warning: {100 * cut / total:.1f} % of outputs were cut at max_new_tokens", file=sys.stderr)
 
 
-def _terminated(_signal: int, _frame: Any) -> None:
-    raise KeyboardInterrupt
+class _Stopped(BaseException):
+    """Ctrl-C or a polite kill; not KeyboardInterrupt, which the command-line library would swallow."""
+
+
+def _stop(_signal: int, _frame: Any) -> None:
+    raise _Stopped
 
 
 def main() -> None:
     """Entry point: errors as messages with an exit code, never as tracebacks."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
     except Long1kError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except _Stopped:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:

@@ -70,7 +70,9 @@ def run_jobs(
                             f"a worker process died during {futures[future]}", "most likely memory: use --workers 1"
                         ) from None
                     raise
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+    except Exception:
+        raise
+    except BaseException:  # stopped from outside
         for process in list((pool._processes or {}).values()):  # what they had finished is on disk
             process.kill()
         raise

@@ -13,11 +13,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from long1k.errors import DataError
-from long1k.reporting import page, samples, text
+from long1k.reporting import charts, page, samples, text  # what draws and fills in loads when a page is made
 from long1k.rows import STATUSES
 from long1k.tables import (
-    MANIFEST, Manifest, begin, digest_json, file_digest, finish, fingerprint, is_current, read_manifest, write_atomic,
-)  # fmt: skip
+    MANIFEST,
+    Manifest,
+    begin,
+    digest_json,
+    file_digest,
+    fingerprint,
+    finish,
+    is_current,
+    read_manifest,
+    write_atomic,
+)
 
 STAGE = "report/2"
 PAGE = "report.html"
@@ -84,7 +93,9 @@ def _made(root: Path, findings: Mapping[str, Any], analysis: Manifest) -> dict[s
     folders += [entry["rows"] for entry in (findings.get("data") or {}).values()]
     for entry in findings.get("published") or []:
         folders += [_predictions(entry), entry["rows"]]
-    manifests = {name: read_manifest(root / name) for name in sorted(set(folders)) if (root / name / MANIFEST).is_file()}
+    manifests = {
+        name: read_manifest(root / name) for name in sorted(set(folders)) if (root / name / MANIFEST).is_file()
+    }
     versions: dict[str, set[str]] = {}
     for manifest in (analysis, *manifests.values()):
         for package, version in manifest.versions.items():
@@ -94,7 +105,8 @@ def _made(root: Path, findings: Mapping[str, Any], analysis: Manifest) -> dict[s
         "commits": sorted({m.git_commit for m in (analysis, *manifests.values()) if m.git_commit}),
         "versions": ", ".join(f"{name} {' / '.join(sorted(found))}" for name, found in sorted(versions.items())),
         "tables": [
-            {"folder": name, "stage": m.stage, "rows": m.rows_out or None, "digest": m.digest} for name, m in manifests.items()
+            {"folder": name, "stage": m.stage, "rows": m.rows_out or None, "digest": m.digest}
+            for name, m in manifests.items()
         ],
     }
 
@@ -134,18 +146,22 @@ def _verdict(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
         if lines:
             groups.append({"name": f"Benchmark {benchmark['benchmark']}", "lines": lines})
     if rest:
-        groups.append({"name": "Data and published outputs" if groups else "Verdict", "lines": [text.unbroken(line) for line in rest]})
+        groups.append(
+            {
+                "name": "Data and published outputs" if groups else "Verdict",
+                "lines": [text.unbroken(line) for line in rest],
+            }
+        )
     return groups
 
 
 def _benchmark(entry: Mapping[str, Any]) -> dict[str, Any]:
-    from long1k.reporting import charts  # altair and its renderer load only when a page is made
     from markupsafe import Markup
 
     arms = entry.get("arms") or []
     seeds = sorted({seed for arm in arms for seed in arm.get("accuracy_by_seed") or {}}, key=lambda s: (len(s), s))
     wide, narrow, contrast = charts.ladder(entry, 620), charts.ladder(entry, 340), charts.contrasts(entry, 380)
-    law = entry.get("law")
+    law, footnotes = entry.get("law"), _footnotes([arm["accuracy"] for arm in arms])
     return {
         "name": str(entry["benchmark"]), "questions": entry.get("questions"), "seeds": seeds,
         "over": _USUAL if any(arm["accuracy"].get("over") == _USUAL for arm in arms) else "",
@@ -154,7 +170,7 @@ def _benchmark(entry: Mapping[str, Any]) -> dict[str, Any]:
         # The drawings come from a parser that has escaped every name in them (see charts).
         "ladder": None if wide is None or narrow is None else (Markup(wide), Markup(narrow)),
         "contrast_chart": None if contrast is None else Markup(contrast),
-        "arms": [_arm(arm, seeds) for arm in arms],
+        "arms": [_arm(arm, seeds, footnotes) for arm in arms], "footnotes": footnotes,
         "contrasts": [
             {**row, "reading": "differ" if text.excludes_zero(row["difference"]) else "no difference found"}
             for row in entry.get("contrasts") or []
@@ -162,23 +178,34 @@ def _benchmark(entry: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _over(interval: Mapping[str, Any]) -> str:
-    """What an interval covers, where that is not said for the whole table."""
-    over = interval.get("over")
-    return f"over {over}" if text.known(interval.get("low")) and over and over != _USUAL else ""
+def _footnotes(intervals: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What intervals cover, where that differs from what is said for all; in order, each once."""
+    overs = [str(i.get("over") or "") for i in intervals if text.known(i.get("low"))]
+    return list(dict.fromkeys(over for over in overs if over and over != _USUAL))
 
 
-def _arm(arm: Mapping[str, Any], seeds: Sequence[str]) -> dict[str, Any]:
+def _mark(interval: Mapping[str, Any], footnotes: Sequence[str]) -> int:
+    """The number of an interval's footnote; 0 for none."""
+    return (
+        footnotes.index(interval["over"]) + 1
+        if text.known(interval.get("low")) and interval.get("over") in footnotes
+        else 0
+    )
+
+
+def _arm(arm: Mapping[str, Any], seeds: Sequence[str], footnotes: Sequence[str]) -> dict[str, Any]:
     training, statuses = arm.get("training") or {}, arm.get("statuses") or {}
     lengths = training.get("sample_tokens")
     tokens = arm.get("mean_output_tokens")
     graded = ", ".join(f"{status} {n:,}" for status, n in statuses.items())
     return {
-        "name": arm["name"], "role": arm.get("role") or "arm", "accuracy": arm["accuracy"], "over": _over(arm["accuracy"]),
+        "name": arm["name"], "role": arm.get("role") or "arm", "accuracy": arm["accuracy"],
+        "mark": _mark(arm["accuracy"], footnotes),
         "by_seed": [(arm.get("accuracy_by_seed") or {}).get(seed) for seed in seeds],
         "sample_tokens": text.number_range(*lengths) if lengths else text.NOTHING,
-        "samples": training.get("samples"), "unique": training.get("unique_problems"), "tokens": training.get("tokens"),
-        "steps": training.get("steps"), "statuses": f"{graded}; of {sum(statuses.values()):,}" if statuses else text.NOTHING,
+        "samples": training.get("samples"), "unique": training.get("unique_problems"),
+        "tokens": training.get("tokens"), "steps": training.get("steps"),
+        "statuses": f"{graded}; of {sum(statuses.values()):,}" if statuses else text.NOTHING,
         "cut": arm.get("cut_frac"), "output_tokens": f"{tokens:,.1f}" if text.known(tokens) else text.NOTHING,
         "rows": text.join_paths(arm.get("rows") or []),
     }  # fmt: skip
@@ -186,11 +213,13 @@ def _arm(arm: Mapping[str, Any], seeds: Sequence[str]) -> dict[str, Any]:
 
 def _group(arm: str, group: Mapping[str, Any], rows: str) -> dict[str, Any]:
     return {
-        "arm": arm, "rows": rows, "target": group.get("target"), "made": group.get("made"), "requested": group.get("requested"),
+        "arm": arm, "rows": rows, "target": group.get("target"),
+        "made": group.get("made"), "requested": group.get("requested"),
         "range": text.number_range(group.get("min_tokens"), group.get("max_tokens")),
         "exact": group.get("exactly_on_target"), "within": group.get("within_tolerance"),
-        "tolerance": group.get("tolerance_tokens"), "coverage": group.get("coverage"), "problems": group.get("problems"),
-        "unique": group.get("unique_problems"), "shortfall": group.get("shortfall") or "",
+        "tolerance": group.get("tolerance_tokens"), "coverage": group.get("coverage"),
+        "problems": group.get("problems"), "unique": group.get("unique_problems"),
+        "shortfall": group.get("shortfall") or "",
     }  # fmt: skip
 
 
@@ -209,16 +238,22 @@ def _published(root: Path, entries: Sequence[Mapping[str, Any]]) -> tuple[list[d
             ending = "" if row is None else row.text[-240:]
             disagreements.append(
                 {
-                    "id": item["prediction_id"], "run": item.get("run"), "status": item.get("status"),
-                    "label": "correct" if item.get("label") else "wrong", "gold": text.one_line(str(item.get("gold")), 160),
-                    "extracted": text.NOTHING if item.get("extracted") is None else text.one_line(str(item["extracted"]), 160),
+                    "id": item["prediction_id"],
+                    "run": item.get("run"),
+                    "status": item.get("status"),
+                    "label": "correct" if item.get("label") else "wrong",
+                    "gold": text.one_line(str(item.get("gold")), 160),
+                    "extracted": text.NOTHING
+                    if item.get("extracted") is None
+                    else text.one_line(str(item["extracted"]), 160),
                     "question": "" if row is None else text.one_line(row.question, 240),
                     "end": ("… " if row is not None and len(row.text) > len(ending) else "") + " ".join(ending.split()),
-                }  # fmt: skip
+                }
             )
+        footnotes = _footnotes([run["accuracy"] for run in entry.get("runs") or []])
         runs = [
             {
-                **run, "over": _over(run["accuracy"]),
+                **run, "mark": _mark(run["accuracy"], footnotes),
                 "label_accuracy": run["label_correct"] / run["labelled"] if run.get("labelled") else None,
                 "agreement": run["agree"] / run["labelled"] if run.get("labelled") else None,
             }
@@ -227,10 +262,16 @@ def _published(root: Path, entries: Sequence[Mapping[str, Any]]) -> tuple[list[d
         agreement = entry.get("agreement")
         shown.append(
             {
-                "name": entry["name"], "runs": runs, "rows": scores, "source": source, "labelled": entry.get("labelled"),
+                "name": entry["name"],
+                "runs": runs,
+                "rows": scores,
+                "source": source,
+                "labelled": entry.get("labelled"),
                 "agreement": f"{100 * agreement:.2f} %" if text.known(agreement) else None,
-                "disagreements": disagreements, "total": len(entry.get("disagreements") or []),
-            }  # fmt: skip
+                "footnotes": footnotes,
+                "disagreements": disagreements,
+                "total": len(entry.get("disagreements") or []),
+            }
         )
     return shown, groups
 
@@ -242,9 +283,11 @@ def _collects(root: Path) -> list[dict[str, Any]]:
             manifest = read_manifest(root / name)
             found.append(
                 {
-                    "path": name, "rows_in": manifest.rows_in, "rows_out": manifest.rows_out,
+                    "path": name,
+                    "rows_in": manifest.rows_in,
+                    "rows_out": manifest.rows_out,
                     "reasons": samples.reasons(root / name, manifest.rejected),
-                }  # fmt: skip
+                }
             )
     return found
 
@@ -262,17 +305,19 @@ def _samples(root: Path, findings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _outputs(root: Path, benchmarks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For every benchmark some outputs of one arm and seed: the longest rung's, else the last arm's."""
+    """Some outputs for every benchmark, of one arm and seed: the longest rung that has tables, else another arm."""
     groups = []
     for entry in benchmarks:
-        arms = [arm for arm in entry.get("arms") or [] if arm.get("rows")]
-        best = [arm for arm in arms if arm.get("role") == "rung"] or arms
-        if not best or len(PurePosixPath(best[-1]["rows"][0]).parents) <= 3:
-            continue
-        path = best[-1]["rows"][0]
-        cell = PurePosixPath(path).parents[2]
-        where = f"{best[-1]['name']}, {cell.name.replace('-', ' ')}"
-        views, _ = samples.some_outputs(root, str(cell / "predict" / str(entry["benchmark"])), path, where)
-        if views:
-            groups.append({"name": f"Benchmark {entry['benchmark']}", "rows": views})
+        arms = [arm for arm in reversed(entry.get("arms") or []) if arm.get("rows")]
+        arms.sort(key=lambda arm: arm.get("role") != "rung")  # stable: rungs first, the longest first of them
+        for arm in arms:
+            path = str(arm["rows"][0])
+            if len(PurePosixPath(path).parents) <= 3:
+                continue
+            cell = PurePosixPath(path).parents[2]
+            where = f"{arm['name']}, {cell.name.replace('-', ' ')}"
+            views, _ = samples.some_outputs(root, str(cell / "predict" / str(entry["benchmark"])), path, where)
+            if views:
+                groups.append({"name": f"Benchmark {entry['benchmark']}", "rows": views})
+                break
     return groups
