@@ -254,6 +254,7 @@ def test_policy_lets_nothing_in(html: str) -> None:
     assert "<script" not in html.lower()
     addresses = [value for _, name, value in page.attributes if name in ("src", "href", "action", "data", "xlink:href")]
     assert addresses == ["data:,"]
+    assert "url(" not in html  # nor ids of one chart that another could catch
     assert not [name for _, name, _ in page.attributes if name.startswith("on") or name == "style"]
     assert set(re.findall(r"https?://[^\s\"'<]+", html)) <= {"http://www.w3.org/2000/svg"}
 
@@ -363,7 +364,7 @@ def test_long_texts_are_shortened_and_say_by_how_much(tmp_path: Path) -> None:
     head, missing, tail = text.shorten(words, 700)
     assert len(head) + missing + len(tail) == len(words)
     assert f"{missing:,} characters left out" in html
-    assert "<details><summary>50,0" in html
+    assert re.search(r"<details[^>]*><summary>50,0", html)
 
 
 def test_cut_up_keeps_every_character() -> None:

@@ -209,7 +209,12 @@ def _rung_panel(alt: Any, rungs: Sequence[Mapping[str, Any]], law: Mapping[str, 
     y = {"scale": scale, "axis": alt.Axis(format=".0%", tickCount=6), "title": "accuracy"}
     layers: list[Any] = []
     if law is not None:
-        band = [{"tokens": p[0], "low": p[1], "fit": p[2], "high": p[3]} for p in law.get("band") or []]
+        # Cut to the frame here: a clip path would need an id, and those of two charts on one page would be mixed up.
+        band = [
+            {"tokens": x, "low": _within(low, scale), "fit": fit, "high": _within(high, scale)}
+            for x, low, fit, high in law.get("band") or []
+            if _within(fit, scale) == fit
+        ]
         chart = alt.Chart(_data(alt, band))
         if band and all(known(row["low"]) and known(row["high"]) for row in band):
             layers.append(chart.mark_area(color=RUNG, opacity=0.13).encode(x=x, y=alt.Y("low:Q", **y), y2="high:Q"))
@@ -217,6 +222,12 @@ def _rung_panel(alt: Any, rungs: Sequence[Mapping[str, Any]], law: Mapping[str, 
             chart.mark_line(color=RUNG, strokeWidth=1.6, strokeDash=[6, 3]).encode(x=x, y=alt.Y("fit:Q", **y))
         )
     return alt.layer(*layers, *_marks(alt, rungs, x, [{"tokens": n} for n in lengths], y))
+
+
+def _within(value: float | None, scale: Any) -> float | None:
+    """A value cut to the ends of a scale."""
+    low, high = scale.domain
+    return min(max(value, low), high) if known(value) else None
 
 
 def _doublings(lengths: Sequence[float]) -> float:
@@ -267,7 +278,6 @@ def _svg(alt: Any, chart: Any, words: str, padding: int = 6) -> str:
     # The drawing is taken apart and put together by a parser: names of arms are in it, and no
     # pattern on the raw text could be trusted to stay inside one attribute.
     root = ElementTree.fromstring(vlc.vegalite_to_svg(chart.to_dict()))
-    ids: dict[str, str] = {}
     for node in root.iter():
         node.tag = node.tag.removeprefix(f"{{{_SVG}}}")
         for name in list(node.attrib):
@@ -275,14 +285,6 @@ def _svg(alt: Any, chart: Any, words: str, padding: int = 6) -> str:
                 del node.attrib[name]
             elif name in ("transform", "d"):
                 node.set(name, re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", node.attrib[name]))
-        if "id" in node.attrib:  # numbered by a counter of the whole process
-            ids[node.attrib["id"]] = f"c{len(ids)}"
-    for node in root.iter():
-        for name, value in node.attrib.items():
-            if name == "id":
-                node.set(name, ids[value])
-            elif value.startswith("url(#"):
-                node.set(name, f"url(#{ids.get(value[5:-1], value[5:-1])})")
     _drop_empty(root)
     root.attrib = {key: root.attrib[key] for key in ("width", "height", "viewBox")}
     root.attrib |= {"xmlns": _SVG, "role": "img", "aria-label": clean(words)}
