@@ -18,7 +18,7 @@ from rich.text import Text
 
 from long1k.chat import Chat
 from long1k.errors import DataError
-from long1k.rows import Example, Prediction, Reject, Score, Trace, to_dict
+from long1k.rows import Example, Prediction, Score, Trace, to_dict
 from long1k.tables import Manifest, iter_table, read_manifest, read_rejected
 from long1k.tokens import load_tokenizer
 
@@ -83,8 +83,6 @@ def _print_fields(console: Console, row: Any, full: bool) -> None:
     for name, value in to_dict(row).items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         console.print(Text(f"{name}: ", style="bold") + Text(_short(_visible(text), full)))
-    if isinstance(row, Reject):
-        return
 
 
 def _visible(text: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+SILENT = "LONG1K_NO_PROGRESS"  # set in processes that work side by side: their bars would overwrite each other
 
 
 class Step(Protocol):
@@ -23,7 +26,7 @@ def _silent(done: int, note: str = "") -> None:
 @contextmanager
 def progress(title: str, total: int | None) -> Iterator[Step]:
     """A bar titled ``title`` over ``total`` units (None: unknown) while the block runs."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get(SILENT):
         yield _silent
         return
     from rich.console import Console

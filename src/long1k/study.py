@@ -26,6 +26,7 @@ from long1k.errors import EngineError
 from long1k.executors.local import run_jobs
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
+from long1k.progress import progress
 from long1k.recipe import Arm, Recipe, expand_arms, make_benchmarks, make_sources
 from long1k.rows import canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
@@ -320,8 +321,10 @@ def _cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], 
         if scored is not None:
             told(f"{arm.name} seed {seed}", scored, ", ".join(parts))
 
-    for job, _ in run_jobs(run_cell, jobs, num_workers):
-        describe(by_name[job.arm], job.seed)
+    with progress("train, predict, score", len(jobs)) as step:
+        for job, _ in run_jobs(run_cell, jobs, num_workers):
+            describe(by_name[job.arm], job.seed)
+            step(1)
     for arm, seed in order:
         if (arm, seed) not in todo:
             describe(arm, seed)

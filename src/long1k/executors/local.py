@@ -11,14 +11,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from typing import Any, TypeVar
 
 from long1k.errors import EngineError, Long1kError
+from long1k.progress import SILENT
 
 J = TypeVar("J")
 T = TypeVar("T")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
-def _start(threads: int) -> None:
+def _start(threads: int, silent: bool) -> None:
     """Set up a worker: its threads, and its end when the parent is gone (a kill -9 tells nobody)."""
+    if silent:
+        os.environ[SILENT] = "1"
     for name in _THREADS:
         os.environ[name] = str(threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -53,7 +56,9 @@ def run_jobs(
     context = multiprocessing.get_context("spawn")
     for name in _THREADS:  # inherited before the worker imports anything
         os.environ.setdefault(name, str(threads))
-    pool = ProcessPoolExecutor(min(num_workers, len(jobs)), mp_context=context, initializer=_start, initargs=(threads,))
+    pool = ProcessPoolExecutor(
+        min(num_workers, len(jobs)), mp_context=context, initializer=_start, initargs=(threads, len(jobs) > 1)
+    )
     try:
         futures: dict[Future[Any], J] = {pool.submit(function, job): job for job in jobs}
         waiting = set(futures)
