@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeTrace
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from realdata import real_data
 
+from conftest import MakeTrace
 from long1k import micro_tokenizer
 from long1k.chat import STYLES, Chat, SplitAnswer
 from long1k.errors import DataError, RecipeError
@@ -27,6 +26,7 @@ from long1k.micro import SYMBOLS
 from long1k.rows import Message
 from long1k.sources.micro import MicroConfig, MicroSource
 from long1k.tokens import ASSETS, Tokenizer, load_tokenizer
+from realdata import real_data
 
 MICRO = ASSETS / "tokenizers" / "micro"
 TRACE_FILES = (

@@ -240,7 +240,18 @@ def test_a_benchmark_keeps_its_contract(name: str, tmp_path: Path) -> None:
         assert item.question in item.messages[-1].content
 
 
-@pytest.mark.parametrize("name", GRADERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.xfail(strict=True, raises=TypeError, reason="defect: score cannot make a ChoiceGrader")
+            if name == "choice"
+            else (),
+        )
+        for name in GRADERS
+    ],
+)
 def test_a_grader_keeps_its_contract(name: str) -> None:
     factory = load_plugin(name, GRADERS, "grader")
     assert factory.name == name

@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import MakePool, MakeTrace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import MakePool, MakeTrace
 from long1k import tables
 from long1k.errors import DataError, IncompleteError
 from long1k.rows import (

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from realdata import real_data
 
 from long1k.chat import Chat
 from long1k.curation.decontaminate import BenchmarkIndex, question_key
@@ -28,6 +27,7 @@ from long1k.sources.raw import RawTrace
 from long1k.stages.collect import CollectConfig, collect
 from long1k.tables import MANIFEST, Manifest, read_rejected, read_table
 from long1k.tokens import load_tokenizer
+from realdata import real_data
 
 GOOD = {"question": "a⊕b", "answer": "c", "thinking": "a⊕b=c.", "solution": "\\boxed{c}"}
 GOOD_LINE = json.dumps(GOOD)

@@ -70,7 +70,8 @@ def train(
     if not isinstance(model, ModelInit):
         _check_vocabulary(network, chat.tokenizer, model)
     work = out / "work"
-    with progress(f"train {" ".join(out.parts[-3:-1])}", int(preflight["steps"])) as step:
+    name = " ".join(out.parts[-3:-1])  # in a study: the arm and its seed
+    with progress(f"train {name}", int(preflight["steps"])) as step:
         seen = 0
 
         def report(at: int, steps: int, entry: dict[str, float]) -> None:
