@@ -170,7 +170,9 @@ def test_prompt_tokens_are_never_trained(chat: Chat) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(texts=st.lists(st.text(SYMBOLS + "⊕=. \n1", min_size=1, max_size=20), min_size=2, max_size=6), turns=st.booleans())
+@given(
+    texts=st.lists(st.text(SYMBOLS + "⊕=. \n1", min_size=1, max_size=20), min_size=2, max_size=6), turns=st.booleans()
+)
 def test_counts_are_those_of_the_encoded_sample(texts: list[str], turns: bool) -> None:
     chat = Chat(load_tokenizer("package:micro"))
     texts = texts[: len(texts) // 2 * 2] if turns else texts[:2]
@@ -182,8 +184,11 @@ def test_counts_are_those_of_the_encoded_sample(texts: list[str], turns: bool) -
 
 def test_counts_are_those_of_the_encoded_sample_on_real_text() -> None:
     chat = _real_chat()
-    for text in _responses(10):
-        pair = (Message("user", text[:200]),), (Message("assistant", text), Message("user", "?"), Message("assistant", text[-99:]))
+    for text in _responses(5):
+        pair = (
+            (Message("user", text[:200]),),
+            (Message("assistant", text), Message("user", "?"), Message("assistant", text[-99:])),
+        )
         encoded = chat.encode_example(*pair)
         assert chat.count_example(*pair) == (len(encoded.ids), sum(encoded.trained))
         assert len(encoded.ids) == len(encoded.trained)
@@ -218,8 +223,8 @@ def test_rendering_is_that_of_transformers(chat_name: str) -> None:
 def test_fast_ids_are_the_real_ids_on_real_traces() -> None:
     tokenizer = load_tokenizer(str(real_data("tokenizer_qwen2")))
     assert tokenizer.counter == "fastokens"
-    texts = list(_responses(100))
-    assert len(texts) == 400
+    texts = list(_responses(60))
+    assert len(texts) == 240
     assert tokenizer.encode_batch(texts) == [tokenizer.encode(text) for text in texts]
     assert tokenizer.count(texts[:9]) == [len(tokenizer.encode(text)) for text in texts[:9]]
 
@@ -282,7 +287,6 @@ def test_unclosed_thinking_has_no_answer(text: str, micro_chat: Chat) -> None:
     assert micro_chat.split_answer(text).answer is None
 
 
-@pytest.mark.xfail(strict=True, reason="defect: thinking that is opened again and never closed counts as the answer")
 @pytest.mark.parametrize("text", ["<think>a</think>\n\n<think>\\boxed{5}", "</think><think>\\boxed{5}"])
 def test_thinking_opened_again_and_never_closed_has_no_answer(text: str, micro_chat: Chat) -> None:
     assert "\\boxed{5}" not in (micro_chat.split_answer(text).answer or "")
@@ -299,19 +303,21 @@ def test_an_openthoughts_text_is_taken_apart() -> None:
     assert chat.split_answer("<|begin_of_solution|>5<|end_of_solution|>").thinking is None
 
 
-@given(pieces=st.lists(st.sampled_from(["<think>", "</think>", "\n", "a", "\\boxed{5}", "<|end|>", "\x00", "é"]), max_size=9))
+@given(
+    pieces=st.lists(
+        st.sampled_from(["<think>", "</think>", "\n", "a", "\\boxed{5}", "<|end|>", "\x00", "é"]), max_size=9
+    )
+)
 def test_hostile_texts_give_parts_of_themselves(pieces: list[str]) -> None:
     chat = Chat(load_tokenizer("package:micro"))
     text = "".join(pieces)
     read = chat.split_answer(text)
     for part in (read.thinking, read.answer):
         assert part is None or part in text
-    if "</think>" in text.rpartition("<|end|>")[0] or ("<|end|>" not in text and "</think>" in text):
-        assert read.thinking is not None
-        assert read.answer is not None
-        assert "</think>" not in read.answer
-    elif "<think>" not in text:
-        assert read.thinking is None
+    body = text.rpartition("<|end|>")[0] if "<|end|>" in text else text
+    assert (read.answer is None) == (body.rfind("<think>") > body.rfind("</think>"))  # still thinking at the end
+    assert (read.thinking is None) == ("<think>" not in body and "</think>" not in body)
+    assert "think>" not in (read.answer or "")
 
 
 def test_a_huge_hostile_text_is_taken_apart_at_once(micro_chat: Chat) -> None:
@@ -402,7 +408,6 @@ def test_unusable_tokenizers_are_data_errors(tmp_path: Path, micro_chat: Chat) -
         Chat(micro_chat.tokenizer, "thonk")
 
 
-@pytest.mark.xfail(strict=True, raises=json.JSONDecodeError, reason="defect: a broken tokenizer_config.json is a traceback")
 def test_a_broken_tokenizer_configuration_is_a_data_error(tmp_path: Path) -> None:
     folder = _folder(tmp_path, micro_tokenizer.TEMPLATE)
     (folder / "tokenizer_config.json").write_text('{"pad_token": ')

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from realdata import real_data
 
 from long1k.grading import GRADERS
 from long1k.grading.choice import ChoiceGrader, choice_letter
 from long1k.grading.extract import Extracted, extract_answer, extract_parts
 from long1k.grading.math import MathGrader, Verdict, decide, normalize
+from realdata import real_data
 
 BLANKS = " \t\r\n\f\v"
 
@@ -244,9 +244,11 @@ def test_fractions_are_compared_exactly(fraction: Fraction, factor: int) -> None
 
     top, bottom = fraction.numerator, fraction.denominator
     verdict = decide(latex(top, bottom), latex(top * factor, bottom * factor))
-    assert verdict is not None and verdict.status == "correct"
+    assert verdict is not None
+    assert verdict.status == "correct"
     verdict = decide(latex(top, bottom), latex(top + 1, bottom))
-    assert verdict is not None and verdict.status == "wrong"
+    assert verdict is not None
+    assert verdict.status == "wrong"
 
 
 @given(st.text(max_size=60) | st.text(st.sampled_from("\\{}$^_ 0123x.,%()/fractexlhiEAB=-"), max_size=40))
@@ -368,7 +370,8 @@ def test_grading_loads_no_algebra_in_this_process() -> None:
 def test_listed_graders_exist(entry: tuple[str, str]) -> None:
     module, _, attribute = entry[1].partition(":")
     listed = getattr(importlib.import_module(module), attribute)
-    assert listed.name == entry[0] and listed.version
+    assert listed.name == entry[0]
+    assert listed.version
 
 
 @pytest.mark.parametrize(

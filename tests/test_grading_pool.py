@@ -110,7 +110,8 @@ def test_failures_are_errors_and_never_wrong(make_pool: MakePool) -> None:
     with make_pool() as pool:
         verdicts = dict(zip(answers, pool.run([("g", answer) for answer in answers]), strict=True))
     assert verdicts["memory"] == Verdict("error", "memory cap reached")
-    assert verdicts["abort"].status == "error" and "died" in verdicts["abort"].note
+    assert verdicts["abort"].status == "error"
+    assert "died" in verdicts["abort"].note
     assert verdicts["exit"] == Verdict("error", "SystemExit in the comparison")
     assert verdicts["raise"] == Verdict("error", "ValueError in the comparison")
     assert verdicts["deep"] == Verdict("error", "nested too deeply")
@@ -148,7 +149,8 @@ def test_a_worker_killed_while_idle_is_replaced(make_pool: MakePool) -> None:
         os.kill(pid, signal.SIGKILL)
         assert wait_until_gone(pid, 10.0)
         after = pool.run([("b", "ok")])[0]
-    assert after.status == "correct" and pid_of(after) != pid
+    assert after.status == "correct"
+    assert pid_of(after) != pid
 
 
 @pytest.mark.parametrize("text", ["\ud800 \x00 \u2028 \n é", "\\boxed{" * 1_000])

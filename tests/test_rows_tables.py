@@ -9,6 +9,7 @@ import os
 import types
 import typing
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ from long1k.tables import (
 )
 
 ROW_TYPES = (Problem, Trace, Example, Prediction, Score, Reject)
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12) | st.sampled_from(["", "\x00", "é\u0301😀", "\n"])
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12) | st.sampled_from(
+    ["", "\x00", "é\u0301😀", "\n"]
+)
 
 
 def _values(hint: Any) -> st.SearchStrategy[Any]:
@@ -140,18 +143,7 @@ def test_ids_and_seeds_depend_on_every_part_and_its_place() -> None:
 # --- the digest -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "row_type",
-    [
-        pytest.param(row_type, marks=marks)
-        for row_type in ROW_TYPES
-        for marks in [
-            pytest.mark.xfail(strict=True, reason="defect: the digest holds the name of a list's inner field")
-            if any(pa.types.is_list(field.type) for field in schema_of(row_type))
-            else ()
-        ]
-    ],
-)
+@pytest.mark.parametrize("row_type", ROW_TYPES)
 def test_digest_is_the_same_in_memory_and_in_parquet(row_type: Any) -> None:
     table = to_arrow([], row_type)
     assert content_digest(_through_parquet(table)) == content_digest(table)
@@ -162,7 +154,7 @@ def test_digest_is_the_same_in_memory_and_in_parquet(row_type: Any) -> None:
 def test_digest_does_not_depend_on_chunks_or_slices(rows: list[Example], cuts: list[int]) -> None:
     table = to_arrow(rows, Example)
     edges = sorted({0, len(rows), *(cut for cut in cuts if cut <= len(rows))})
-    pieces = [table.slice(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [table.slice(a, b - a) for a, b in pairwise(edges)]
     chunked = pa.concat_tables(pieces)
     padded = pa.concat_tables([table, table]).slice(len(rows), len(rows))
     assert content_digest(chunked) == content_digest(table)
@@ -303,12 +295,13 @@ def test_work_goes_on_after_a_kill_as_if_there_was_none(
 ) -> None:
     undisturbed = _work(tmp_path / "undisturbed")
     folder = tmp_path / "killed"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         if step == "clean-up":
             _kill_clean_up(patch)
         else:
             _kill_before(step, patch)
-        _work(folder)
+        with pytest.raises(Killed):
+            _work(folder)
     assert (folder / MANIFEST).exists() == (step == "clean-up")
     assert is_current(folder, _wanted()) == (step == "clean-up")
     kept = sorted(path.name for path in folder.glob("part-*"))
@@ -324,9 +317,10 @@ def test_work_goes_on_after_a_kill_as_if_there_was_none(
 
 def test_finished_parts_are_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "out"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         _kill_before("part-00002.parquet", patch)
-        _work(folder)
+        with pytest.raises(Killed):
+            _work(folder)
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("part-*")}
     assert len(before) == 2
     _work(folder)
@@ -345,7 +339,6 @@ def test_other_work_starts_from_nothing(tmp_path: Path) -> None:
     assert read_table(folder, Score) == [_score(1)]
 
 
-@pytest.mark.xfail(strict=True, reason="defect: the new mark is written before old parts are removed")
 def test_a_kill_while_old_work_is_removed_never_mixes_it_with_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,30 +351,31 @@ def test_a_kill_while_old_work_is_removed_never_mixes_it_with_new(
             raise Killed
         real(self, missing_ok)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", unlink)
-        _writer(folder, {"a": 2})
+        with pytest.raises(Killed):
+            _writer(folder, {"a": 2})
     assert not _writer(folder, {"a": 2}).has_part(0)
 
 
-@pytest.mark.xfail(strict=True, reason="defect: a kill between removing the manifest and the new mark blocks the folder")
 def test_a_kill_after_the_old_manifest_is_gone_does_not_block_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "out"
     _work(folder)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         _kill_before(PROGRESS, patch)
-        _writer(folder, {"a": 2})
+        with pytest.raises(Killed):
+            _writer(folder, {"a": 2})
     assert not _writer(folder, {"a": 2}).has_part(0)
 
 
-@pytest.mark.xfail(strict=True, reason="defect: the rejected rows of a killed try stay when the next try rejects none")
 def test_rejected_rows_of_a_killed_try_do_not_outlive_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "out"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         _kill_before("part-00000.parquet", patch)
-        _writer(folder).write_part(0, [_score(0)], [_reject(1, "verify_timeout")])
+        with pytest.raises(Killed):
+            _writer(folder).write_part(0, [_score(0)], [_reject(1, "verify_timeout")])
     writer = _writer(folder)  # this time the grader was not too slow
     writer.write_part(0, [_score(0), _score(1)])
     made = writer.commit(1)
@@ -402,7 +396,6 @@ def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["holiday.jpg", "sub"]
 
 
-@pytest.mark.xfail(strict=True, reason="defect: begin() empties a finished result of another stage")
 def test_the_result_of_another_stage_is_refused_and_left_alone(
     tmp_path: Path, make_trace: MakeTrace, make_pool: MakePool
 ) -> None:

@@ -35,7 +35,9 @@ GOOD_LINE = json.dumps(GOOD)
 
 def _write(folder: Path, *lines: str | bytes | dict[str, Any], name: str = "rows.jsonl") -> Path:
     raw = [json.dumps(line) if isinstance(line, dict) else line for line in lines]
-    data = b"".join((line if isinstance(line, bytes) else line.encode("utf-8", "surrogatepass")) + b"\n" for line in raw)
+    data = b"".join(
+        (line if isinstance(line, bytes) else line.encode("utf-8", "surrogatepass")) + b"\n" for line in raw
+    )
     path = folder / name
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     return path
@@ -85,7 +87,10 @@ BAD_LINES: dict[str, tuple[Any, str]] = {
     "nul byte": ({**GOOD, "thinking": "a\x00b"}, "nul_byte"),
     "raw nul byte": (GOOD_LINE.encode().replace(b"=c.", b"=c.\x00"), "malformed_json"),
     "lone surrogate": (GOOD_LINE.replace("=c.", "=c.\\ud800"), "invalid_unicode"),
-    "surrogate question": ('{"question": "\\udc00", "answer": "c", "thinking": "a", "solution": "c"}', "invalid_unicode"),
+    "surrogate question": (
+        '{"question": "\\udc00", "answer": "c", "thinking": "a", "solution": "c"}',
+        "invalid_unicode",
+    ),
     "surrogate in bad row": ('{"answer": "\\ud800"}', "missing_field"),
     "special token": ({**GOOD, "solution": "\\boxed{c}<|end|>"}, "special_token"),
     "special question": ({**GOOD, "question": "a⊕b<|user|>"}, "special_token"),
@@ -114,7 +119,12 @@ def test_bad_rows_of_all_kinds_together(tmp_path: Path, micro_chat: Chat) -> Non
     made = _collect(tmp_path / "out", _jsonl(path), micro_chat, part_rows=7)
     assert made.rows_out == 0
     assert made.rejected == Counter(reason for _, reason in BAD_LINES.values())
-    assert [int(row.source_row) for row in read_rejected(tmp_path / "out") if row.reason == "wrong_type"] == [10, 11, 12, 13]
+    assert [int(row.source_row) for row in read_rejected(tmp_path / "out") if row.reason == "wrong_type"] == [
+        10,
+        11,
+        12,
+        13,
+    ]
 
 
 HUGE_NUMBER = '{"question": "a⊕b", "answer": ' + "1" * 5000 + ', "thinking": "a⊕b=c.", "solution": "\\\\boxed{c}"}'
@@ -131,7 +141,6 @@ HUGE_NUMBER = '{"question": "a⊕b", "answer": ' + "1" * 5000 + ', "thinking": "
         pytest.param({**GOOD, "id": "\ud800", "answer": "d"}, id="surrogate id of a rejected row"),
     ],
 )
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="defect: the whole collect stops with a traceback")
 def test_a_bad_value_outside_the_texts_stops_nothing(line: Any, tmp_path: Path, micro_chat: Chat) -> None:
     path = _write(tmp_path, GOOD_LINE, line)
     made = _collect(tmp_path / "out", _jsonl(path), micro_chat)
@@ -208,8 +217,10 @@ def test_limit_counts_rows_and_bad_ones_too(tmp_path: Path) -> None:
     assert [type(row) for row in _jsonl(path, limit=2).load()] == [BadRow, RawTrace]
 
 
-def test_an_unknown_field_and_an_unset_variable_are_recipe_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RecipeError, match="unknown field.*quest.*known: question"):
+def test_an_unknown_field_and_an_unset_variable_are_recipe_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RecipeError, match=r"unknown field.*quest.*known: question"):
         validate(JsonlConfig, {"path": "x", "fields": {"quest": "q"}}, "source")
     monkeypatch.delenv("LONG1K_NOT_SET", raising=False)
     with pytest.raises(RecipeError, match=r"LONG1K_NOT_SET[\s\S]*export LONG1K_NOT_SET"):
@@ -279,7 +290,11 @@ def test_required_tags_reject_what_is_not_closed() -> None:
     assert split_response("hm</think>5", "required") == Parts("hm", "5", "tags")
 
 
-@given(st.lists(st.sampled_from(["<think>", "</think>", B, E, SB, SE, "a", "\n\n", "\\boxed{5}", "So ", ". "]), max_size=10))
+@given(
+    st.lists(
+        st.sampled_from(["<think>", "</think>", B, E, SB, SE, "a", "\n\n", "\\boxed{5}", "So ", ". "]), max_size=10
+    )
+)
 def test_parts_never_hold_tags_and_lose_no_text(pieces: list[str]) -> None:
     text = "".join(pieces)
     parts = split_response(text)
@@ -319,7 +334,11 @@ def test_lint_names_the_first_fault() -> None:
 
 def _verdict_rows(folder: Path) -> Path:
     return _write(
-        folder, GOOD, {**GOOD, "solution": "\\boxed{d}"}, {**GOOD, "solution": "d c b"}, {**GOOD, "question": "c⊕d", "answer": None}
+        folder,
+        GOOD,
+        {**GOOD, "solution": "\\boxed{d}"},
+        {**GOOD, "solution": "d c b"},
+        {**GOOD, "question": "c⊕d", "answer": None},
     )
 
 

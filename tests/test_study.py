@@ -25,7 +25,10 @@ SMALLER = (
 
 def long1k(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "long1k.cli", *arguments], capture_output=True, text=True, env={**os.environ, **(env or {})}
+        [sys.executable, "-m", "long1k.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
     )
 
 
@@ -86,9 +89,7 @@ def test_controls_match_what_they_claim(root: Path) -> None:
         assert isinstance(found, dict)
         return found
 
-    long, matched, repeated, short = (
-        info(a, "train") for a in ("L416", "tokens-of-L416", "repeat-L26-as-L416", "L26")
-    )
+    long, matched, repeated, short = (info(a, "train") for a in ("L416", "tokens-of-L416", "repeat-L26-as-L416", "L26"))
     assert long["steps"] == matched["steps"] == repeated["steps"] == short["steps"]
     assert abs(long["tokens"] / matched["tokens"] - 1) < 0.02  # type: ignore[operator]
     assert matched["tokens"] == repeated["tokens"]
@@ -153,7 +154,17 @@ def test_kill_at_random_moments_then_resume_gives_the_same_digests(tmp_path: Pat
 
 @pytest.mark.slow
 def test_ctrl_c_stops_with_a_word_and_two_runs_do_not_mix(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "long1k.cli", "run", "quickstart", "--smoke", "--runs", str(tmp_path), *smaller()]
+    arguments = [
+        sys.executable,
+        "-m",
+        "long1k.cli",
+        "run",
+        "quickstart",
+        "--smoke",
+        "--runs",
+        str(tmp_path),
+        *smaller(),
+    ]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 60
     lock = tmp_path / "smoke" / "quickstart" / "base" / "synthesize" / "manifest.json"

@@ -226,6 +226,8 @@ class Chat:
             body = body[:at_end]
         opening, closing = self.style.open.strip(), self.style.close.split("\n\n<|begin")[0].strip()
         close_at = body.rfind(closing)
+        if close_at >= 0 and opening in body[close_at:]:  # opened again, and never closed
+            return SplitAnswer(body, None)
         open_at = body.find(opening)
         if close_at < 0:
             return (

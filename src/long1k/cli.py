@@ -78,27 +78,30 @@ def collect(
     out: Out,
     tokenizer: TokenizerOption = None,
     verify: Annotated[
-        str, typer.Option(help="drop: wrong answers go; mark: they are marked; keep: no check.")
-    ] = "drop",
+        str | None, typer.Option(help="drop: wrong answers go (default); mark: they are marked; keep: no check.")
+    ] = None,
     field: Annotated[
         list[str], typer.Option(help="Our field = theirs, e.g. question=problem. Common names are known.")
     ] = [],  # noqa: B006
     tags: Annotated[
-        str, typer.Option(help="required: thinking must be closed by a tag; auto: else split at the answer.")
-    ] = "auto",
+        str | None, typer.Option(help="required: thinking must be closed by a tag; auto: else split at the answer.")
+    ] = None,
     thinking: Thinking = None,
     set_: Sets = [],  # noqa: B006
     workers: Workers = 1,
 ) -> None:
     """Make a clean trace pool: load, normalise tags, lint, verify, deduplicate, count tokens."""
     from long1k.plugins import validate
-    from long1k.recipe import load_recipe, make_benchmarks, make_sources
+    from long1k.recipe import load_recipe, make_benchmarks, make_sources, parse_leaf
     from long1k.stages.collect import CollectConfig
     from long1k.stages.collect import collect as stage
     from long1k.summary import collect_summary
 
     excluded: dict[str, Any] = {}
     if len(sources) == 1 and not Path(sources[0]).name.endswith((".jsonl", ".jsonl.gz", ".json", ".gz")):
+        for option, given in (("--verify", verify), ("--tags", tags), ("--field", field)):
+            if given:
+                raise RecipeError(f"{option} does not go with a recipe", "set its keys: --set collect.verify=mark")
         recipe = load_recipe(sources[0], set_)
         made, config = make_sources(recipe.sources), recipe.collect
         chat = _chat(tokenizer or recipe.tokenizer, thinking or recipe.chat.thinking, recipe.chat.system)
@@ -107,10 +110,10 @@ def collect(
     else:
         if tokenizer is None:
             raise RecipeError("collect needs --tokenizer", "the folder of the model that will be trained")
-        mapping = dict(_pair(text, "--field") for text in field)
-        names = _names(sources)
-        specs = {name: {"type": "jsonl", "path": path, "fields": mapping, "tags": tags} for name, path in names.items()}
-        made, config = make_sources(specs), validate(CollectConfig, {"verify": verify}, "collect")
+        shared = {"type": "jsonl", "fields": dict(_pair(text, "--field") for text in field), "tags": tags or "auto"}
+        made = make_sources({name: {"path": path, **shared} for name, path in _names(sources).items()})
+        leaves = {key: parse_leaf(value) for key, value in (_pair(text, "--set") for text in set_)}
+        config = validate(CollectConfig, {"verify": verify or "drop", **leaves}, "collect")
         chat = _chat(tokenizer, thinking or "think", None)
     manifest = stage(out, made, config, chat, excluded=excluded, num_workers=workers)
     _say(collect_summary(out, manifest))
@@ -324,7 +327,10 @@ def _names(paths: list[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for path in paths:
         stem = Path(path).name.split(".")[0]
-        name = stem if stem not in names else f"{stem}-{len(names)}"
+        name, number = stem, 1
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
         names[name] = path
     return names
 
@@ -377,12 +383,15 @@ def main() -> None:
     except Long1kError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except _Stopped:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:  # a full disk, a lost file: the user's to mend, and no bug of ours
+        print(f"error: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        sys.exit(1)
+    except _Stopped:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,17 @@ class BadRow:
     row: str
 
 
+def unstorable(text: str) -> str | None:
+    """What makes a text impossible to store or tokenize (NUL, half a surrogate pair), or None."""
+    if "\x00" in text:
+        return f"a NUL at character {text.index(chr(0)):,}"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"half of a surrogate pair at character {error.start:,}"
+    return None
+
+
 def expand_path(path: str) -> Path:
     """A path with ~ and ${VARIABLE} filled in.
 
@@ -71,7 +82,7 @@ def _parse(line: bytes, number: int) -> dict[str, Any] | BadRow:
         return BadRow(str(number), "invalid_utf8", str(error), line.decode("utf-8", "replace")[:_SHOWN])
     try:
         row = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         return BadRow(str(number), "malformed_json", f"line {number}: {error}", text[:_SHOWN])
     if not isinstance(row, dict):
         return BadRow(str(number), "not_an_object", f"line {number} holds a {type(row).__name__}", text[:_SHOWN])

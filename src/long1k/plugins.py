@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -45,17 +45,14 @@ def load_plugin(name: str, known: Mapping[str, str], kind: str) -> Any:
         raise RecipeError(f"cannot load {kind} '{name}': {error}", "check the module is on PYTHONPATH") from None
 
 
-def explain(
-    error: ValidationError, where: str, known_keys: Mapping[tuple[Any, ...], list[str]] | None = None
-) -> RecipeError:
+def explain(error: ValidationError, where: str, model: type[BaseModel]) -> RecipeError:
     """A pydantic error as one message that names the key and, for a typing slip, the nearest known one."""
     lines = []
     for item in error.errors(include_url=False):
         place = ".".join(str(part) for part in item["loc"]) or where
         if item["type"] == "extra_forbidden":
-            parent, key = tuple(item["loc"][:-1]), str(item["loc"][-1])
-            names = (known_keys or {}).get(parent, [])
-            close = difflib.get_close_matches(key, names, 1, cutoff=0.5)
+            names = _keys_at(model, item["loc"][:-1])
+            close = difflib.get_close_matches(str(item["loc"][-1]), names, 1, cutoff=0.5)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             lines.append(f"unknown key '{place}'{hint}" + (f" (known: {', '.join(names)})" if names else ""))
         else:
@@ -63,9 +60,27 @@ def explain(
     return RecipeError(f"{where}:\n  " + "\n  ".join(lines), "mend the key in the recipe or the --set option")
 
 
+def _keys_at(annotation: Any, path: tuple[int | str, ...]) -> list[str]:
+    """The keys that a model knows at a place: through fields, lists, mappings and tagged unions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not path:
+            return list(annotation.model_fields)
+        field = annotation.model_fields.get(str(path[0]))
+        return [] if field is None else _keys_at(field.annotation, path[1:])
+    members = get_args(annotation)
+    if get_origin(annotation) in (list, tuple, dict) and path:
+        return _keys_at(members[-1], path[1:])
+    if path and isinstance(path[0], str):  # a tagged union puts the tag into the path
+        for member in members:
+            tag = getattr(member, "model_fields", {}).get("kind")
+            if tag is not None and path[0] in get_args(tag.annotation):
+                return _keys_at(member, path[1:])
+    return next((keys for member in members if (keys := _keys_at(member, path))), [])
+
+
 def validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
     """A validated configuration object, or a RecipeError that names the wrong key."""
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise explain(error, where, {(): list(model.model_fields)}) from None
+        raise explain(error, where, model) from None

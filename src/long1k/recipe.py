@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from long1k.benchmarks import BENCHMARKS
 from long1k.errors import RecipeError
@@ -23,6 +23,7 @@ from long1k.stages.collect import CollectConfig
 from long1k.stages.synthesize import JoinSpec
 from long1k.training.config import ModelInit, TrainConfig
 
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names become folders
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
@@ -56,6 +57,16 @@ class Ladder(_Joining):
     targets: list[int] = Field(min_length=1)
     samples: int = Field(ge=1)
 
+    @model_validator(mode="after")
+    def _rungs(self) -> Ladder:
+        self.specs()
+        return self
+
+    def specs(self) -> list[JoinSpec]:
+        """One group of samples a rung."""
+        shared = {key: getattr(self, key) for key in _Joining.model_fields}
+        return [JoinSpec(target=target, samples=self.samples, **shared) for target in self.targets]
+
 
 class TokenMatched(_Strict):
     """As many tokens a step and in all as arm ``of``, in more and shorter samples of arm ``short``'s length."""
@@ -77,14 +88,14 @@ class Untrained(_Strict):
     """The model as it is before any arm trains it."""
 
     kind: Literal["untrained"]
-    name: str = "untrained"
+    name: str = Field(default="untrained", pattern=_NAME)
 
 
 class Samples(_Strict):
     """One arm of its own making, from groups of samples."""
 
     kind: Literal["samples"]
-    name: str
+    name: str = Field(pattern=_NAME)
     groups: list[Group] = Field(min_length=1)
     train: dict[str, Any] = Field(default_factory=dict)
 
@@ -114,7 +125,7 @@ class Published(_Strict):
 class Recipe(_Strict):
     """One study."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=_NAME)
     description: str = ""
     notes: list[str] = Field(default_factory=list, description="said on the page, under the verdict")
     tokenizer: str
@@ -184,10 +195,9 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
 
     for spec in recipe.arms:
         if isinstance(spec, Ladder):
-            shared = {key: getattr(spec, key) for key in _Joining.model_fields}
-            for target in spec.targets:
-                join = JoinSpec(target=target, samples=spec.samples, **shared)
-                add(Arm(f"L{target}", "rung", "ladder", target, (join,), f"L{target}", recipe.train, None))
+            for join in spec.specs():
+                name = f"L{join.target}"
+                add(Arm(name, "rung", "ladder", join.target, (join,), name, recipe.train, None))
         elif isinstance(spec, Samples):
             train = recipe.train
             if train is not None and spec.train:
@@ -200,6 +210,11 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
             ratio = round(
                 long.specs[0].target * long.specs[0].samples / (short.specs[0].target * short.specs[0].samples)
             )
+            if ratio < 1:
+                raise RecipeError(
+                    f"{recipe.name}: {spec.kind} of '{spec.of}' by '{spec.short}', which has more tokens",
+                    "swap of and short",
+                )
             train = recipe.train
             if train is not None:  # more samples a step, as many steps: tokens a step and in all are matched
                 train = train.model_copy(update={"batch_size": train.batch_size * ratio})
@@ -211,6 +226,21 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
                 name = f"repeat-{spec.short}-as-{spec.of}"
                 add(Arm(name, "control", spec.kind, short.target_tokens, short.specs, short.name, train, spec.of))
     return list(arms.values())
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without the silent rule that of two equal keys the last one counts."""
+
+
+def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.YAMLError(f"the key '{key}' stands twice, {node.start_mark}")
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def find_recipe(name: str) -> Path:
@@ -243,7 +273,7 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
     """
     path = find_recipe(name)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read: {error}", "mend the YAML") from None
     if not isinstance(values, dict):
@@ -253,13 +283,13 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
             _set(values, key, value)
     for text in overrides:
         key, separator, value = text.partition("=")
-        if not separator:
+        if not separator or not key:
             raise RecipeError(f"--set {text}: expected key.path=value", "e.g. --set train.learning_rate=1e-5")
         _set(values, key, parse_leaf(value))
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        raise explain(error, str(path), _known_keys(Recipe)) from None
+        raise explain(error, str(path), Recipe) from None
     if recipe.train is not None and (recipe.base is None) == (recipe.model is None):
         raise RecipeError(f"{path}: give exactly one of base and model", "the model to fine-tune is a folder")
     make_sources(recipe.sources)
@@ -291,7 +321,7 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1
         if isinstance(at, list):
-            if not part.isdigit() or int(part) >= len(at):
+            if not part.isdecimal() or int(part) >= len(at):
                 raise RecipeError(f"--set {key}: '{part}' is not a place in a list of {len(at)}", "count from 0")
             if last:
                 at[int(part)] = value
@@ -305,26 +335,6 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
             raise RecipeError(
                 f"--set {key}: '{parts[depth - 1]}' is a single value, not a group of keys", "check the path"
             )
-
-
-def _known_keys(model: Any, prefix: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], list[str]]:
-    """The keys that may stand at each place of a recipe, for 'did you mean'."""
-    known = {prefix: list(model.model_fields)}
-    for name, field in model.model_fields.items():
-        for kind in _models_in(field.annotation):
-            known |= _known_keys(kind, (*prefix, name))
-            for at in range(64):  # members of a list, and tagged unions, have their place in the path
-                known[(*prefix, name, at)] = list(kind.model_fields)
-                tag = kind.model_fields.get("kind")
-                if tag is not None:
-                    known[(*prefix, name, at, get_args(tag.annotation)[0])] = list(kind.model_fields)
-    return known
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and get_origin(annotation) is None:
-        return [annotation]
-    return [found for arg in get_args(annotation) for found in _models_in(arg)]
 
 
 def _make(specs: Mapping[str, dict[str, Any]], known: Mapping[str, str], kind: str) -> list[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from long1k.errors import DataError
 from long1k.rows import Prediction, Score
 from long1k.tables import Manifest, read_table
 
@@ -100,7 +101,10 @@ def write_disagreements(path: Path, predictions: Path, scores: Path) -> int:
                     ensure_ascii=False,
                 )
             )
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    try:
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}", "name a file in a folder that is there") from None
     return len(lines)
 
 

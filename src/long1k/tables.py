@@ -52,7 +52,9 @@ def file_digest(path: Path) -> str:
 
 def _hash_array(array: pa.Array, hasher: Any) -> None:
     """Feed an array's values, independent of its offsets, padding and null storage."""
-    hasher.update(f"{array.type}|{len(array)}|".encode())
+    # A list's inner field is called "item" in memory and "element" in Parquet: its name is no content.
+    kind = "list" if pa.types.is_list(array.type) else "struct" if pa.types.is_struct(array.type) else str(array.type)
+    hasher.update(f"{kind}|{len(array)}|".encode())
     if array.null_count:
         valid = np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
         hasher.update(np.packbits(valid).tobytes())
@@ -190,7 +192,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise IncompleteError(f"{folder} has no {MANIFEST}: it was never finished", "run the same command again")
     try:
         return Manifest(**json.loads(path.read_text()))
-    except (json.JSONDecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise DataError(f"{path} is not a manifest of this version: {error}", "remove the folder, run again") from None
 
 
@@ -217,30 +219,36 @@ def begin(folder: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[s
     """
     wanted = fingerprint(stage, config, inputs)
     make_folder(folder)
-    marker = folder / PROGRESS
-    known = None
-    if marker.is_file():
-        try:
-            known = json.loads(marker.read_text()).get("fingerprint")
-        except json.JSONDecodeError:
-            known = ""
-    if known == wanted and not (folder / MANIFEST).is_file():
+    marker, manifest = folder / PROGRESS, folder / MANIFEST
+    known = _read_json(marker)
+    if known.get("fingerprint") == wanted and not manifest.is_file():
         return wanted
-    ours = marker.is_file() or (folder / MANIFEST).is_file()
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    if entries and not ours:
+    owner = known.get("stage") or _read_json(manifest).get("stage")
+    if entries and owner is None:
         raise DataError(
-            f"{folder} holds files that this program did not make ({entries[0].name})",
-            "name an empty or a new folder",
+            f"{folder} holds files that this program did not make ({entries[0].name})", "name an empty or a new folder"
         )
-    # The manifest goes first: a table that loses its parts must not look complete.
-    (folder / MANIFEST).unlink(missing_ok=True)
-    write_atomic(marker, json.dumps({"stage": stage, "fingerprint": wanted}).encode())
+    if entries and str(owner).split("/")[0] != stage.split("/")[0]:
+        raise DataError(f"{folder} holds the result of {str(owner).split('/')[0]}", "name an empty or a new folder")
+    # A mark without a fingerprint stands while old work is removed, so that a kill in between
+    # leaves neither a table that looks complete nor old parts that look new.
+    write_atomic(marker, json.dumps({"stage": stage, "fingerprint": None}).encode())
+    manifest.unlink(missing_ok=True)
     for entry in entries:
-        if entry.name in (PROGRESS, MANIFEST):
-            continue
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if entry.name not in (PROGRESS, MANIFEST):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    write_atomic(marker, json.dumps({"stage": stage, "fingerprint": wanted}).encode())
     return wanted
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A small JSON file; empty if it is not there or not whole."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def finish(
@@ -300,6 +308,9 @@ class TableWriter(Generic[R]):
     def _part(self, index: int) -> Path:
         return self.folder / f"part-{index:05d}.parquet"
 
+    def _rejected(self, index: int) -> Path:
+        return self.folder / f"rejected-{index:05d}.parquet"
+
     def has_part(self, index: int) -> bool:
         """Whether this part was already written, by this or an earlier, killed, run."""
         return self._part(index).is_file()
@@ -310,7 +321,9 @@ class TableWriter(Generic[R]):
         """Write one part and its rejected rows; rows_in defaults to their sum."""
         taken = len(rows) + len(rejected) if rows_in is None else rows_in
         if rejected:
-            self._write(self.folder / f"rejected-{index:05d}.parquet", to_arrow(list(rejected), Reject), taken)
+            self._write(self._rejected(index), to_arrow(list(rejected), Reject), taken)
+        else:  # a try that was killed between the two files may have left some
+            self._rejected(index).unlink(missing_ok=True)
         self._write(self._part(index), to_arrow(list(rows), self.row_type), taken)
 
     @staticmethod
@@ -379,4 +392,7 @@ def read_table(folder: Path, row_type: type[R]) -> list[R]:
 def read_rejected(folder: Path) -> list[Reject]:
     """The rejected rows of a complete table."""
     read_manifest(folder)
-    return list(from_arrow(pq.read_table(folder / "rejected.parquet"), Reject))
+    try:
+        return list(from_arrow(pq.read_table(folder / "rejected.parquet"), Reject))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{folder / 'rejected.parquet'} cannot be read: {error}", "run the stage again") from None

@@ -51,7 +51,10 @@ class Tokenizer:
         self.folder = folder
         self.digest = file_digest(path)
         config_path = folder / "tokenizer_config.json"
-        self.config: dict[str, Any] = json.loads(config_path.read_text()) if config_path.is_file() else {}
+        try:
+            self.config: dict[str, Any] = json.loads(config_path.read_text()) if config_path.is_file() else {}
+        except ValueError as error:
+            raise DataError(f"{config_path} is not JSON: {error}", "copy the tokenizer again") from None
         template_path = folder / "chat_template.jinja"
         template = template_path.read_text() if template_path.is_file() else self.config.get("chat_template")
         self.template: str | None = template if isinstance(template, str) else None

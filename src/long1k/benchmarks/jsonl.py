@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from long1k.benchmarks.base import BOXED_INSTRUCTION, Item
 from long1k.errors import DataError
-from long1k.jsonlines import BadRow, expand_path, read_json_lines
+from long1k.jsonlines import BadRow, expand_path, read_json_lines, unstorable
 from long1k.rows import Message, content_id
 from long1k.tables import file_digest
 
@@ -56,6 +56,9 @@ class JsonlBenchmark:
                     "set question / answer to the file's field names",
                 )
             asked = str(row[c.question]).strip()
+            fault = unstorable(asked) or unstorable(str(row[c.answer]))
+            if fault is not None:
+                raise DataError(f"{self.path}, line {number}: {fault}", "mend the benchmark file")
             question = asked.removesuffix(c.instruction).strip() if c.instruction else asked
             prompt = f"{question}\n{c.instruction}" if c.instruction else question
             yield Item(

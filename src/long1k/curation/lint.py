@@ -7,6 +7,17 @@ from collections.abc import Iterable
 from long1k.curation.normalize import Fault
 
 
+def lint_unicode(name: str, text: str) -> Fault | None:
+    """A character that no table or tokenizer can hold, or None."""
+    if "\x00" in text:
+        return Fault("nul_byte", f"{name}, character {text.index(chr(0)):,}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return Fault("invalid_unicode", f"{name}, character {error.start:,}: half of a surrogate pair")
+    return None
+
+
 def lint_text(name: str, text: str, special_tokens: Iterable[str]) -> Fault | None:
     """The first fault of one text, or None.
 
@@ -15,12 +26,9 @@ def lint_text(name: str, text: str, special_tokens: Iterable[str]) -> Fault | No
     """
     if not text.strip():
         return Fault("empty_field", f"{name} is empty")
-    if "\x00" in text:
-        return Fault("nul_byte", f"{name}, character {text.index(chr(0)):,}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return Fault("invalid_unicode", f"{name}, character {error.start:,}: half of a surrogate pair")
+    fault = lint_unicode(name, text)
+    if fault is not None:
+        return fault
     for token in special_tokens:
         if token and token in text:
             return Fault("special_token", f"{token} in {name}")

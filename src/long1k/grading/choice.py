@@ -35,6 +35,9 @@ class ChoiceGrader:
     name = "choice"
     version = "1"
 
+    def __init__(self, num_workers: int = 1) -> None:
+        del num_workers  # a letter needs no process
+
     def grade_many(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """Return a verdict for each (gold, answer), in order."""
         return [self._grade(gold, answer) for gold, answer in pairs]

@@ -66,7 +66,7 @@ def _prediction(
     label = row.get(names["label"])
     run = str(row.get(arm)) if arm is not None else name
     thinking, closed, answer = response.rpartition("</think>")
-    unclosed = not closed and "<think>" in response
+    unclosed = "<think>" in answer  # never closed, or opened again after that
     sample = row.get(names["sample"])
     return Prediction(
         prediction_id=content_id("y", name, str(number), question, response),

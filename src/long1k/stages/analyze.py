@@ -145,7 +145,14 @@ def _grades(cells: Sequence[Cell]) -> _Grades:
             table.setdefault((cell.seed, question_of[score.prediction_id]), []).append(float(score.status == "correct"))
     seeds = sorted({seed for seed, _ in table})
     questions = sorted({question for _, question in table})
-    y = np.array([[np.mean(table.get((seed, question), [np.nan])) for question in questions] for seed in seeds])
+    missing = [(seed, question) for seed in seeds for question in questions if (seed, question) not in table]
+    if missing:
+        raise DataError(
+            f"{cells[0].benchmark}, arm {cells[0].arm}: {len(missing)} cells without grades, the first is seed "
+            f"{missing[0][0]}, question {missing[0][1]}",
+            "predict and score all seeds on the same benchmark",
+        )
+    y = np.array([[np.mean(table[seed, question]) for question in questions] for seed in seeds])
     return _Grades(
         y, seeds, questions, {k: v for k, v in statuses.items() if v}, float(np.mean(lengths)), cut / len(lengths)
     )
@@ -218,8 +225,14 @@ def _contrast(a: str, b: str, why: str, grades: Mapping[str, _Grades], confidenc
     y_left, y_right = left.y_SQ, right.y_SQ
     if y_right.shape[0] == 1 and y_left.shape[0] > 1:  # the untrained model has no training seed
         y_right = np.repeat(y_right, y_left.shape[0], axis=0)
-    seeds = min(y_left.shape[0], y_right.shape[0])
-    difference = crossed_mean(y_left[:seeds] - y_right[:seeds], confidence)
+        common = list(range(y_left.shape[0]))
+        at_left = at_right = common
+    else:
+        shared = [seed for seed in left.seeds if seed in right.seeds]
+        if not shared:
+            return None
+        at_left, at_right = [left.seeds.index(s) for s in shared], [right.seeds.index(s) for s in shared]
+    difference = crossed_mean(y_left[at_left] - y_right[at_right], confidence)
     return {"a": a, "b": b, "why": why, "difference": difference.as_dict()}
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from long1k.chat import Chat
 from long1k.curation.decontaminate import BenchmarkIndex
-from long1k.curation.lint import lint_text
+from long1k.curation.lint import lint_text, lint_unicode
 from long1k.curation.normalize import Fault, Parts, check_parts, split_response
 from long1k.errors import DataError
 from long1k.grading.extract import extract_answer
@@ -146,7 +146,12 @@ def _reject(source: str, row: RawTrace | BadRow, reason: str, evidence: str) -> 
         text = json.dumps({k: v for k, v in asdict(row).items() if v is not None}, ensure_ascii=True)
     clean = evidence.encode("utf-8", "replace").decode().replace("\x00", "\\0")
     shown = text.encode("utf-8", "replace").decode().replace("\x00", "\\0")
-    return Reject(reason, clean[:_EVIDENCE], source, row.source_row, shown[:_ROW])
+    return Reject(reason, clean[:_EVIDENCE], source, _plain(row.source_row), shown[:_ROW])
+
+
+def _plain(text: str) -> str:
+    """A text that can be stored: half surrogates written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _parts_of(raw: RawTrace) -> Parts | Fault:
@@ -210,7 +215,7 @@ def _curate(
                 difficulty_origin=raw.difficulty_origin,
                 split=parts.split,
                 source=candidate.source,
-                source_row=raw.source_row,
+                source_row=_plain(raw.source_row),
                 license=raw.license,
             )
         )
@@ -228,6 +233,10 @@ def _candidate(source: str, row: RawTrace | BadRow, chat: Chat, index: Benchmark
             fault = lint_text(name, text, specials)
             if fault is not None:
                 return fault
+    for name in ("teacher", "subject", "license", "difficulty_origin"):
+        fault = lint_unicode(name, getattr(row, name) or "")
+        if fault is not None:
+            return fault
     parts = _parts_of(row)
     if isinstance(parts, Fault):
         return parts

@@ -75,7 +75,8 @@ def synthesize(
                 f"arm {arm}: {spec.target:,} tokens are more than the model's {max_tokens:,} positions",
                 "lower the target, or use a model with more positions",
             )
-    traces = read_table(pool, Trace)
+    # A pool that was not deduplicated may hold one trace twice; a sample must not.
+    traces = list({trace.trace_id: trace for trace in read_table(pool, Trace)}.values())
     writer = TableWriter(out, Example, stage=STAGE, config=config, inputs=inputs)
     groups: list[dict[str, Any]] = []
     for number, spec in enumerate(specs):
@@ -144,7 +145,10 @@ def _overhead(
     build: Callable[[Sequence[Part], random.Random], tuple[Example, int] | None],
     num_problems: tuple[int, int],
 ) -> Callable[[int], int]:
-    """Tokens beyond the parts, from two real samples: a fixed cost and one for each further part."""
+    """Tokens beyond the parts, from real samples of one, two and a few traces.
+
+    The step from one trace to two is its own: a single trace has no labels and no linking words.
+    """
     shortest = sorted(parts, key=lambda part: (part.length, part.index))[: max(2, min(8, len(parts)))]
 
     def extra(count: int) -> int | None:
@@ -152,10 +156,13 @@ def _overhead(
         made = build(chosen, random.Random(0)) if len(chosen) == count else None
         return None if made is None else made[1] - sum(part.length for part in chosen)
 
-    one, few = extra(1) or 0, min(num_problems[1], len(shortest))
-    more = extra(few) if few > 1 else None
-    step = 0.0 if more is None else (more - one) / (few - 1)
-    return lambda count: round(one + step * (count - 1))
+    one, two = extra(1) or 0, extra(2)
+    if two is None:
+        return lambda count: one
+    few = min(num_problems[1], len(shortest))
+    more = extra(few) if few > 2 else None
+    step = float(two - one) if more is None else (more - two) / (few - 2)
+    return lambda count: one if count < 2 else round(two + step * (count - 2))
 
 
 def _why_short(parts: Sequence[Part], request: Request, overhead: Callable[[int], int], made: int) -> str:
@@ -177,7 +184,7 @@ def _why_short(parts: Sequence[Part], request: Request, overhead: Callable[[int]
         body = request.target - overhead(2)
         best = most_pairs([p.length for p in parts], body - request.tolerance, body + request.tolerance)
         return f"{made} pairs found without using a trace twice; by length alone the pool has at most {best}"
-    return f"after {made} samples no further combination of free traces of different problems fits"
+    return f"after {made} samples many more tries found no combination of free traces of different problems"
 
 
 def _example(

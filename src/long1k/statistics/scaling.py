@@ -82,4 +82,5 @@ def fit_law(lengths: Sequence[float], grades_RSQ: Array, confidence: float = 0.9
 
 def _r2(observed: Array, fitted: Array) -> float:
     total = float(((observed - observed.mean()) ** 2).sum())
-    return 1.0 if total == 0 else 1.0 - float(((observed - fitted) ** 2).sum()) / total
+    # Rungs that are equal up to rounding leave nothing to explain.
+    return 0.0 if total < 1e-20 else 1.0 - float(((observed - fitted) ** 2).sum()) / total

@@ -1,0 +1,539 @@
+"""Recipes are strict and errors are messages: what the user did, where, and what to do instead."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import MakePool, MakeTrace
+from long1k import cli
+from long1k.errors import RecipeError
+from long1k.recipe import RECIPES, expand_arms, load_recipe, parse_leaf
+from long1k.rows import Example
+from long1k.sources.micro import MicroConfig, MicroSource
+from long1k.tables import read_manifest, read_table
+
+HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "ray", "accelerate")
+COMMANDS = (
+    "run", "collect", "synthesize", "train", "predict", "import", "score", "analyze", "report", "show",
+)  # fmt: skip
+
+GROUP = {"target": 60, "samples": 2, "linkers": "micro"}
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "tokenizer": "package:micro",
+    "sources": {"one": {"type": "micro", "count": 50}},
+    "arms": [
+        {"kind": "ladder", "targets": [26, 52], "samples": 4, "num_problems": [1, 3]},
+        {"kind": "samples", "name": "own", "groups": [GROUP]},
+        {"kind": "token_matched", "of": "L52", "short": "L26"},
+        {"kind": "repeated", "of": "L52", "short": "L26"},
+        {"kind": "untrained"},
+    ],
+    "model": "somewhere",
+    "train": {"steps": 5, "batch_size": 2, "learning_rate": 0.001},
+    "benchmarks": {"single": {"type": "micro", "count": 5}},
+}
+
+
+def _write(folder: Path, change: Callable[[dict[str, Any]], Any] | None = None) -> str:
+    values = json.loads(json.dumps(SMALL))
+    if change is not None:
+        change(values)
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return str(path)
+
+
+# --- recipes ----------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_expands_into_its_arms(tmp_path: Path) -> None:
+    arms = {arm.name: arm for arm in expand_arms(load_recipe(_write(tmp_path)))}
+    assert list(arms) == ["L26", "L52", "own", "tokens-of-L52", "repeat-L26-as-L52", "untrained"]
+    assert [arm.role for arm in arms.values()] == ["rung", "rung", "arm", "control", "control", "baseline"]
+    matched, repeated = arms["tokens-of-L52"], arms["repeat-L26-as-L52"]
+    assert (matched.of, matched.specs[0].target, matched.specs[0].samples, matched.data_arm) == (
+        "L52",
+        26,
+        8,
+        matched.name,
+    )
+    assert (repeated.of, repeated.data_arm, repeated.specs) == ("L52", "L26", arms["L26"].specs)
+    assert arms["L26"].train is not None
+    for control in (matched, repeated):
+        assert control.train is not None
+        assert (control.train.batch_size, control.train.steps) == (2 * arms["L26"].train.batch_size, 5)
+    assert arms["untrained"].train is None
+
+
+UNKNOWN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "top": (lambda r: r.update(tokeniser="x"), r"unknown key 'tokeniser'; did you mean 'tokenizer'\?"),
+    "train": (lambda r: r["train"].update(learning_rte=1), r"'train.learning_rte'; did you mean 'learning_rate'\?"),
+    "chat": (lambda r: r.update(chat={"thinkin": "think"}), r"'chat.thinkin'; did you mean 'thinking'\?"),
+    "collect": (lambda r: r.update(collect={"verfy": "drop"}), r"'collect.verfy'; did you mean 'verify'\?"),
+    "sampling": (lambda r: r.update(sampling={"temprature": 1}), r"did you mean 'temperature'\?"),
+    "ladder": (lambda r: r["arms"][0].update(sampels=1), r"'arms.0.ladder.sampels'; did you mean 'samples'\?"),
+    "control": (lambda r: r["arms"][2].update(shrt="L26"), r"'arms.2.token_matched.shrt'; did you mean 'short'\?"),
+    "source": (lambda r: r["sources"]["one"].update(cuont=1), r"'cuont'; did you mean 'count'\?"),
+    "benchmark": (lambda r: r["benchmarks"]["single"].update(histroy=1), r"'histroy'; did you mean 'history'\?"),
+}
+
+
+@pytest.mark.parametrize("place", UNKNOWN)
+def test_an_unknown_key_names_the_nearest_known_one(place: str, tmp_path: Path) -> None:
+    change, message = UNKNOWN[place]
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(_write(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda r: r["arms"][1]["groups"][0].update(targt=1), id="group in an arm"),
+        pytest.param(lambda r: r.update(published={"x": {"path": "p", "fiels": {}}}), id="published"),
+    ],
+)
+def test_an_unknown_key_deep_down_names_the_nearest_known_one(change: Any, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"did you mean '(target|fields)'"):
+        load_recipe(_write(tmp_path, change))
+
+
+WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "two arms of one name": (lambda r: r["arms"].append({"kind": "untrained"}), "two arms are called 'untrained'"),
+    "two equal rungs": (lambda r: r["arms"][0].update(targets=[26, 26]), "two arms are called 'L26'"),
+    "control of nothing": (
+        lambda r: r["arms"][2].update(of="L9"),
+        r"token_matched names the arm 'L9', which does not stand before it\n  -> arms so far: L26, L52, own",
+    ),
+    "control before its arm": (lambda r: r["arms"].reverse(), "which does not stand before it"),
+    "control of the untrained": (
+        lambda r: r["arms"].append({"kind": "repeated", "of": "untrained", "short": "L26"}), "names the arm 'untrained'",
+    ),
+    "unknown kind": (lambda r: r["arms"][0].update(kind="ledder"), r"arms.0: .*'ladder'"),
+    "no name": (lambda r: r.pop("name"), "name: Field required"),
+    "bad name": (lambda r: r.update(name="../up"), "name: String should match"),
+    "no arms": (lambda r: r.update(arms=[]), "arms: List should have at least 1"),
+    "equal seeds": (lambda r: r.update(seeds=[1, 1]), "seeds must differ"),
+    "no model": (lambda r: r.pop("model"), "exactly one of base and model"),
+    "no type": (lambda r: r["sources"]["one"].pop("type"), r"source 'one' has no type[\s\S]*micro, jsonl"),
+    "unknown source": (lambda r: r["sources"]["one"].update(type="jsonll"), r"unknown source 'jsonll'[\s\S]*did you mean 'jsonl'\?"),
+    "unknown benchmark": (lambda r: r["benchmarks"]["single"].update(type="math50"), r"did you mean 'math500'\?"),
+    "outside source": (lambda r: r["sources"]["one"].update(type="no_such_module:X"), r"cannot load source[\s\S]*PYTHONPATH"),
+    "wrong type": (lambda r: r["sources"]["one"].update(count="many"), r"count: Input should be a valid integer.*'many'"),
+    "arm's training": (lambda r: r["arms"][1].update(train={"stpes": 1}), r"did you mean 'steps'\?"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_wrong_recipe_is_a_recipe_error(mistake: str, tmp_path: Path) -> None:
+    change, message = WRONG[mistake]
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(_write(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda r: r["arms"][0].update(targets=[0]), id="a rung of no tokens"),
+        pytest.param(lambda r: r["arms"][0].update(num_problems=[3, 1]), id="more problems at least than at most"),
+        pytest.param(lambda r: r["arms"][0].update(linkers="german"), id="unknown linkers"),
+    ],
+)
+def test_a_wrong_ladder_is_a_recipe_error(change: Any, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError):
+        load_recipe(_write(tmp_path, change))
+
+
+def test_a_control_of_a_much_shorter_arm_is_refused(tmp_path: Path) -> None:
+    def swap(r: dict[str, Any]) -> None:
+        r["arms"][0]["targets"] = [26, 416]
+        r["arms"][2:4] = [{"kind": "token_matched", "of": "L26", "short": "L416"}]
+
+    with pytest.raises(RecipeError):
+        load_recipe(_write(tmp_path, swap))
+
+
+def test_an_arm_name_cannot_lead_out_of_the_run(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError):
+        load_recipe(_write(tmp_path, lambda r: r["arms"][1].update(name="../../up")))
+
+
+def test_files_that_are_no_recipes(tmp_path: Path) -> None:
+    for text, message in (
+        ("- a", "not a recipe"),
+        ("a: [", "cannot be read"),
+        ("", "not a recipe"),
+        ("x\x00", "cannot be read"),
+    ):
+        path = tmp_path / "bad.yaml"
+        path.write_text(text)
+        with pytest.raises(RecipeError, match=message):
+            load_recipe(str(path))
+    with pytest.raises(RecipeError, match="there is no recipe file"):
+        load_recipe(str(tmp_path / "absent.yaml"))
+    with pytest.raises(RecipeError, match=r"no recipe 'quickstrat'[\s\S]*quickstart, real-traces"):
+        load_recipe("quickstrat")
+
+
+def test_set_changes_leaves(tmp_path: Path) -> None:
+    path = _write(tmp_path)
+    made = load_recipe(path, ["train.learning_rate=1e-5", "arms.0.targets.1=60", "arms.0.targets=[26, 60]", "arms.2.of=L60",
+                              "arms.3.of=L60", "seeds=[3, 4]", "chat.thinking=openthoughts"])  # fmt: skip
+    assert made.train is not None
+    assert made.train.learning_rate == 1e-5
+    assert [arm.name for arm in expand_arms(made)][:2] == ["L26", "L60"]
+    assert (made.seeds, made.chat.thinking) == ([3, 4], "openthoughts")
+    assert load_recipe(path).seeds == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeds", r"--set seeds: expected key.path=value"),
+        ("arms.9.samples=1", r"'9' is not a place in a list of 5"),
+        ("arms.x.samples=1", r"'x' is not a place in a list"),
+        ("arms.0.targets.2=1", r"'2' is not a place in a list of 2"),
+        ("name.first=x", r"'name' is a single value"),
+        ("seeds=[1", "is not YAML"),
+        ("trian.steps=1", r"unknown key 'trian'; did you mean 'train'\?"),
+        ("train.stpes=1", r"did you mean 'steps'\?"),
+        ("train.steps=many", "train.steps: Input should be a valid integer"),
+        ("=1", "expected key.path=value"),
+    ],
+)
+def test_a_wrong_set_is_a_recipe_error(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(_write(tmp_path), [text])
+
+
+def test_leaves_are_read_as_yaml() -> None:
+    assert [parse_leaf(text) for text in ("1e-5", "5", "true", "null", "[1, 2]", "a b", "1.5", '"1"')][:7] == [
+        1e-5, 5, True, None, [1, 2], "a b", 1.5,
+    ]  # fmt: skip
+
+
+def test_packaged_recipes_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONG1K_DATA", str(tmp_path))
+    names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    assert {"quickstart", "real-traces"} <= set(names)
+    for name in names:
+        for smoke in (False, True):
+            recipe = load_recipe(name, smoke=smoke)
+            assert recipe.name == name
+            assert expand_arms(recipe)
+    small, whole = load_recipe("quickstart", smoke=True), load_recipe("quickstart")
+    assert small.train is not None
+    assert whole.train is not None
+    assert small.train.steps != whole.train.steps
+
+
+def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LONG1K_DATA", raising=False)
+    with pytest.raises(RecipeError, match=r"environment variable LONG1K_DATA[\s\S]*export LONG1K_DATA=FOLDER"):
+        load_recipe("real-traces")
+
+
+# --- the command line -------------------------------------------------------------------------------------
+
+
+class Ran:
+    """What a command left: exit code, and what it printed."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def long1k(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in this process; an exception that is no message would end the test."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*arguments: Any) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["long1k", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capsys.readouterr()
+        return Ran(code, printed.out, printed.err)
+
+    return run
+
+
+def _jsonl(folder: Path, count: int = 60, name: str = "rows.jsonl") -> Path:
+    rows = []
+    for raw in MicroSource(MicroConfig(count=count, steps=(1, 4), seed=4)).load():
+        rows.append({key: getattr(raw, key) for key in ("question", "answer", "thinking", "solution")})
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+MICRO = ("--tokenizer", "package:micro")
+
+
+def test_from_rows_to_samples(tmp_path: Path, long1k: Run) -> None:
+    path, pool, examples = _jsonl(tmp_path), tmp_path / "pool", tmp_path / "examples"
+    with path.open("a") as handle:
+        handle.write("{\n")
+    first = long1k("collect", path, *MICRO, "--out", pool)
+    assert (first.code, first.err) == (0, "")
+    assert "61 rows in = " in first.out
+    assert re.search(r"1\s+malformed_json", first.out)
+    assert "told apart by: given" in first.out
+    second = long1k("synthesize", pool, "--target", 60, "--target", 90, "--samples", 3, "--problems", "2-4",
+                    "--linkers", "micro", "--tolerance", "0.05", "--out", examples)  # fmt: skip
+    assert (second.code, second.err) == (0, "")
+    manifest = read_manifest(examples)
+    assert [group["made"] for group in manifest.info["groups"]] == [3, 3]
+    assert manifest.digest[:16] in second.out
+    again = long1k("synthesize", pool, "--target", 60, "--target", 90, "--samples", 3, "--problems", "2-4",
+                   "--linkers", "micro", "--tolerance", "0.05", "--out", examples)  # fmt: skip
+    assert manifest.digest[:16] in again.out
+    shown = long1k("show", examples, "--row", 1)
+    example = read_table(examples, Example)[1]
+    assert shown.code == 0
+    assert example.example_id in shown.out
+    assert f"{example.num_tokens:,} tokens (target {example.target_tokens:,})" in shown.out
+    assert "not trained: " in shown.out
+    for part in range(example.num_problems):
+        assert f"⟦question {part + 1}⟧" in shown.out
+        assert f"⟦solution {part + 1}⟧" in shown.out
+        assert example.trace_ids[part] in shown.out
+    by_id = long1k("show", examples, "--id", example.example_id[:10])
+    assert by_id.out == shown.out
+    tokens = long1k("show", examples, "--row", 1, "--tokens")
+    assert f"{example.num_supervised_tokens:,} of {example.num_tokens:,} tokens are trained" in tokens.out
+    assert "malformed_json" in long1k("show", pool, "--rejected").out
+    assert "trace_id: t-" in long1k("show", pool).out
+    short = str(tmp_path)
+    for ran in (first, second):
+        lines = [line.replace(short, "") for line in ran.out.splitlines()]
+        assert max(map(len, lines)) < 100
+
+
+def test_import_and_score_compare_with_labels(tmp_path: Path, long1k: Run) -> None:
+    path = tmp_path / "outputs.jsonl"
+    rows = [
+        {
+            "question": f"q{i}",
+            "answer": "5",
+            "response": f"<think>hm</think>\\boxed{{{5 if i % 2 else 6}}}",
+            "good": i != 0,
+            "run": "r",
+        }
+        for i in range(4)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"question": "q"}\n')
+    made = long1k("import", path, "--field", "label=good", "--arm", "run", "--out", tmp_path / "predictions")
+    assert made.code == 0
+    assert "5 rows in = 4 out + 1 rejected" in made.out
+    scored = long1k(
+        "score", tmp_path / "predictions", "--out", tmp_path / "scores", "--disagreements", tmp_path / "d.jsonl"
+    )
+    assert scored.code == 0
+    assert "2 of 4 correct (50.0 %)" in scored.out
+    assert "75.00 % of 4" in scored.out
+    assert "1 disagreements" in scored.out
+    assert json.loads((tmp_path / "d.jsonl").read_text())["extracted"] == "6"
+
+
+@pytest.fixture
+def world(tmp_path: Path, make_pool: MakePool, make_trace: MakeTrace) -> dict[str, Path]:
+    """A folder with what users have, some of it broken."""
+    names = ("rows", "empty", "pool", "unfinished", "file", "photos", "out", "model")
+    paths = {name: tmp_path / name for name in names}
+    paths["rows"] = _jsonl(tmp_path, 5)
+    paths["empty"] = tmp_path / "empty.jsonl"
+    paths["empty"].touch()
+    make_pool(paths["pool"], [make_trace(f"{s}⊕b", f"{s}⊕b=c.", "\\boxed{c}", "c") for s in "abcd"])
+    paths["unfinished"].mkdir()
+    (paths["unfinished"] / "progress.json").write_text("{}")
+    paths["file"].write_text("a file")
+    paths["photos"].mkdir()
+    (paths["photos"] / "holiday.jpg").write_text("precious")
+    paths["recipe"] = Path(_write(tmp_path))
+    paths["gz"] = tmp_path / "broken.jsonl.gz"
+    paths["gz"].write_bytes(b"no gzip")
+    return paths
+
+
+MISTAKES: dict[str, tuple[str, int, str]] = {
+    "missing file": ("collect absent.jsonl --tokenizer package:micro -o {out}", 1, "there is no file absent.jsonl"),
+    "empty source": ("collect {empty} --tokenizer package:micro -o {out}", 1, "no rows in empty"),
+    "broken gzip": ("collect {gz} --tokenizer package:micro -o {out}", 1, "not a whole gzip file"),
+    "out is a file": ("collect {rows} --tokenizer package:micro -o {file}", 1, "cannot write to the output folder"),
+    "out below a file": ("collect {rows} --tokenizer package:micro -o {file}/x", 1, "cannot write to the output folder"),
+    "out is foreign": ("collect {rows} --tokenizer package:micro -o {photos}", 1, "holds files that this program did not make"),
+    "no tokenizer": ("collect {rows} -o {out}", 2, "collect needs --tokenizer"),
+    "no such tokenizer": ("collect {rows} --tokenizer nowhere -o {out}", 1, "no tokenizer folder nowhere"),
+    "no packaged tokenizer": ("collect {rows} --tokenizer package:x -o {out}", 1, "packaged tokenizers: micro"),
+    "wrong verify": ("collect {rows} --tokenizer package:micro --verify maybe -o {out}", 2, "verify: Input should be 'drop'"),
+    "wrong field": ("collect {rows} --tokenizer package:micro --field quest=x -o {out}", 2, "unknown field"),
+    "field without =": ("collect {rows} --tokenizer package:micro --field quest -o {out}", 2, "expected key=value"),
+    "wrong thinking": ("collect {rows} --tokenizer package:micro --thinking x -o {out}", 2, "unknown thinking style"),
+    "unknown recipe": ("run quickstrat", 2, "there is no recipe 'quickstrat'"),
+    "set without =": ("run {recipe} --set seeds", 2, "expected key.path=value"),
+    "set of unknown": ("run {recipe} --set trian.steps=1", 2, "did you mean 'train'?"),
+    "unfinished table": ("synthesize {unfinished} --target 60 -o {out}", 1, "never finished"),
+    "missing table": ("synthesize absent --target 60 -o {out}", 1, "there is no folder absent"),
+    "out of reach": ("synthesize {pool} --target 9999 -o {out}", 1, "could be made"),
+    "wrong problems": ("synthesize {pool} --target 60 --problems two -o {out}", 2, "expected a number or a range"),
+    "problems backwards": ("synthesize {pool} --target 60 --problems 3-2 -o {out}", 2, "least <= most"),
+    "wrong layout": ("synthesize {pool} --target 60 --layout spiral -o {out}", 2, "layout: Input should be 'blocks'"),
+    "wrong linkers": ("synthesize {pool} --target 60 --linkers german -o {out}", 2, "english, micro, none"),
+    "no target": ("synthesize {pool} -o {out}", 2, "--target"),
+    "not a number": ("synthesize {pool} --target ten -o {out}", 2, "valid integer"),
+    "score of a pool": ("score {pool} -o {out}", 1, "holds no Prediction rows"),
+    "unknown grader": ("score {pool} --grader meth -o {out}", 2, "did you mean 'math'?"),
+    "unknown benchmark": ("predict {pool} --benchmark math50 -o {out}", 2, "did you mean 'math500'?"),
+    "option without =": ("predict {pool} --benchmark micro --option x -o {out}", 2, "expected key=value"),
+    "unknown option": ("predict {pool} --benchmark micro --option cuont=1 -o {out}", 2, "did you mean 'count'?"),
+    "no checkpoint": ("predict absent --benchmark micro -o {out}", 1, "no tokenizer folder absent"),
+    "train on nothing": ("train absent --model {model} -o {out}", 1, "there is no folder absent"),
+    "unknown training key": ("train {pool} --model {model} --set epoch=1 -o {out}", 2, "did you mean 'epochs'?"),
+    "import of nothing": ("import absent.jsonl -o {out}", 1, "there is no file absent.jsonl"),
+    "import of traces": ("import {rows} -o {out}", 1, "no usable outputs"),
+    "import of unknown field": ("import {rows} --field lable=x -o {out}", 2, "unknown field 'lable'"),
+    "row beyond the end": ("show {pool} --row 99", 1, "has 4 rows and none of them is row 99"),
+    "unknown id": ("show {pool} --id t-zzz", 1, "none of them is id t-zzz"),
+    "show of nothing": ("show absent", 1, "there is no folder absent"),
+    "show of no table": ("show {photos}", 1, "manifest.json"),
+    "no run": ("analyze {pool}", 1, "is not a run"),
+    "no run to report": ("report {pool}", 1, "is not a run"),
+    "unknown command": ("colect", 2, "colect"),
+    "unknown flag": ("collect {rows} --tokeniser x -o {out}", 2, "--tokeniser"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gives_a_message_and_an_exit_code(
+    mistake: str, world: dict[str, Path], long1k: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world["rows"].parent)
+    line, code, message = MISTAKES[mistake]
+    ran = long1k(*(word.format(**world) for word in line.split()))
+    assert "Traceback" not in ran.err + ran.out
+    assert message in ran.err.replace("\n  -> ", " -> ")
+    assert ran.code == code
+    assert ran.out == ""
+    assert (world["photos"] / "holiday.jpg").read_text() == "precious"
+    assert world["file"].read_text() == "a file"
+    assert not (world["out"] / "manifest.json").exists()
+    assert read_manifest(world["pool"]).rows_out == 4
+
+
+@pytest.mark.parametrize("line", ["synthesize {pool} --target 24 --tolerance 0.9 --linkers none -o {pool}"])
+def test_the_input_is_never_emptied(line: str, world: dict[str, Path], long1k: Run) -> None:
+    ran = long1k(*(word.format(**world) for word in line.split()))
+    assert ran.code != 0
+    assert read_manifest(world["pool"]).stage == "collect/1"
+
+
+DEFECTS: dict[str, str] = {
+    "disagreements nowhere": "score {predictions} -o {out} --disagreements {file}/x.jsonl",
+    "choice grader": "score {predictions} -o {out} --grader choice",
+    "rejected file lost": "show {pool} --rejected",
+}
+
+
+@pytest.mark.parametrize("mistake", DEFECTS)
+def test_more_mistakes_give_no_traceback(mistake: str, world: dict[str, Path], long1k: Run, tmp_path: Path) -> None:
+    (tmp_path / "o.jsonl").write_text('{"question": "q", "answer": "A", "response": "\\\\boxed{A}", "label": false}\n')
+    world["predictions"] = tmp_path / "predictions"
+    assert long1k("import", tmp_path / "o.jsonl", "-o", world["predictions"]).code == 0
+    (world["pool"] / "rejected.parquet").unlink()
+    ran = long1k(*(word.format(**world) for word in DEFECTS[mistake].split()))
+    assert ran.code in ((0,) if mistake == "choice grader" else (1, 2))
+
+
+def test_every_file_gets_a_name_of_its_own() -> None:
+    assert len(cli._names(["a.jsonl", "a-2.jsonl", "x/a.jsonl"])) == 3
+
+
+# --- a process of its own ---------------------------------------------------------------------------------
+
+
+def _process(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *(["-c", code] if code is not None else ["-m", "long1k.cli"]), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "100"})
+
+
+def test_exit_codes_of_a_real_process(tmp_path: Path) -> None:
+    for arguments, code, message in (
+        (("--version",), 0, ""),
+        (("show", str(tmp_path / "absent")), 1, "error: there is no folder"),
+        (("run", "quickstrat"), 2, "error: there is no recipe"),
+    ):
+        ran = _process(*arguments)
+        assert ran.returncode == code
+        assert ran.stderr.startswith(message)
+        assert "Traceback" not in ran.stderr
+        assert message == "" or "\n  -> " in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import long1k",
+        "import sys; sys.argv = ['long1k', '--help']\nfrom long1k.cli import main\ntry: main()\nexcept SystemExit: pass",
+        "import long1k.recipe; long1k.recipe.load_recipe('quickstart')",
+    ],
+    ids=["import", "help", "recipe"],
+)
+def test_nothing_heavy_is_loaded(code: str) -> None:
+    shown = f"\nimport sys; print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    ran = _process(code=code + shown)
+    assert ran.returncode == 0
+    assert ran.stderr.strip().splitlines()[-1] == "HEAVY []"
+
+
+def test_collect_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['long1k', 'collect', sys.argv[1], '--tokenizer', 'package:micro', '-o', sys.argv[2]]\n"
+        "from long1k.cli import main\ntry: main()\nexcept SystemExit as end: assert not end.code\n"
+        f"print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    ran = _process(str(_jsonl(tmp_path, 5)), str(tmp_path / "out"), code=code)
+    assert ran.returncode == 0
+    assert ran.stderr.strip().splitlines()[-1] == "HEAVY []"
+
+
+def test_the_list_of_commands_is_whole() -> None:
+    names = {
+        command.name or (command.callback.__name__ if command.callback else "")
+        for command in cli.app.registered_commands
+    }
+    assert set(COMMANDS) <= names
+
+
+@pytest.mark.parametrize(
+    "command", sorted(c.name or (c.callback.__name__ if c.callback else "") for c in cli.app.registered_commands)
+)
+def test_every_help_shows_an_example(command: str, long1k: Run) -> None:
+    ran = long1k(command, "--help")
+    assert ran.code == 0
+    assert f"Example:  long1k {command} " in " ".join(ran.out.split()).replace("Example: ", "Example:  ")
+    assert max(map(len, ran.out.splitlines())) <= 100
+
+
+def test_help_comes_without_a_command(long1k: Run) -> None:
+    ran = long1k("--help")
+    assert ran.code == 0
+    for command in COMMANDS:
+        assert re.search(rf"^\s+{command}\s", ran.out, re.MULTILINE)
