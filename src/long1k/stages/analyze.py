@@ -103,6 +103,13 @@ def analyze(
         "data": {name: _data(path, root) for name, path in data.items()},
         "published": [_published(name, *paths, confidence, root) for name, paths in published.items()],
     }
+    comparisons = sum(len(b["contrasts"]) + (2 if b["law"] else 0) for b in benchmarks)
+    if comparisons > 1:
+        findings["notes"] = [
+            *findings.get("notes", []),
+            f"Every interval stands for one comparison. Of {comparisons} comparisons of arms that do not differ, about "
+            f"{(1 - confidence) * comparisons:.1g} would exclude zero by chance.",
+        ]
     findings["verdict"] = [line for b in benchmarks for line in b["verdict"]] + _data_verdict(findings)
     text = json.dumps(findings, indent=1, ensure_ascii=False)
     write_atomic(out / FINDINGS, text.encode())
@@ -257,14 +264,19 @@ def _contrasts(
 
 def points(value: float) -> str:
     """A difference of rates in percentage points, signed."""
-    return f"{100 * value:+.1f} points"
+    return f"{_signed(value)} points"
+
+
+def _signed(value: float) -> str:
+    """A difference in points; with a second digit where one would round it to zero."""
+    return f"{100 * value:+.1f}" if abs(value) >= 0.0005 or value == 0 else f"{100 * value:+.2f}"
 
 
 def span(interval: Mapping[str, Any]) -> str:
     """An interval in percentage points, in brackets."""
     if interval["low"] is None:
         return f"[no interval: {interval['over']}]"
-    return f"[{100 * interval['low']:+.1f}, {100 * interval['high']:+.1f}]"
+    return f"[{_signed(interval['low'])}, {_signed(interval['high'])}]"
 
 
 def _excludes_zero(interval: Mapping[str, Any]) -> bool:
