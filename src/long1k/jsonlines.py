@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +15,19 @@ from typing import IO, Any
 from long1k.errors import DataError, RecipeError
 
 _SHOWN = 2000
+# Names under which published files hold our fields; used where the recipe maps nothing.
+_ALIASES = {
+    "question": ("problem", "prompt", "instruction"),
+    "answer": ("final_answer", "ground_truth", "gold"),
+    "response": ("output", "completion", "generation"),
+    "thinking": ("reasoning", "deepseek_reasoning", "deepseek_thinking_trajectory"),
+    "solution": ("deepseek_solution", "deepseek_attempt"),
+    "teacher": ("model",),
+    "subject": ("type", "domain"),
+    "difficulty": ("level",),
+    "label": ("is_correct",),
+    "benchmark": ("dataset",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +38,13 @@ class BadRow:
     reason: str
     evidence: str
     row: str
+
+
+def field_name(field: str, row: Mapping[str, Any], mapped: Mapping[str, str]) -> str:
+    """What a row calls one of our fields: as mapped, else our name, else the first known alias it has."""
+    if field in mapped or field in row:
+        return mapped.get(field, field)
+    return next((alias for alias in _ALIASES.get(field, ()) if alias in row), field)
 
 
 def unstorable(text: str) -> str | None:

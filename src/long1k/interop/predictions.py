@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError, RecipeError
-from long1k.jsonlines import BadRow, read_json_lines
+from long1k.jsonlines import BadRow, field_name, read_json_lines
 from long1k.rows import Prediction, Reject, content_id
 from long1k.tables import Manifest, TableWriter, file_digest, fingerprint, is_current, read_manifest
 
@@ -37,26 +37,29 @@ def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
     writer = TableWriter(out, Prediction, stage=STAGE, config=settings, inputs=inputs)
-    names = {field: fields.get(field, field) for field in _FIELDS}
     rows: list[Prediction] = []
     rejected: list[Reject] = []
     for number, row in read_json_lines(path):
-        made = row if isinstance(row, BadRow) else _prediction(row, number, names, name, arm)
+        made = row if isinstance(row, BadRow) else _prediction(row, number, fields, name, arm)
         if isinstance(made, BadRow):
             rejected.append(Reject(made.reason, made.evidence[:500], path.name, made.source_row, made.row))
         else:
             rows.append(made)
     if not rows:
         why = f": {rejected[0].reason}: {rejected[0].evidence}" if rejected else ""
-        raise DataError(f"no usable outputs in {path}{why}", f"map its fields, e.g. {names}")
+        raise DataError(
+            f"no usable outputs in {path}{why}",
+            "map its fields: --field question=… --field answer=… --field response=…",
+        )
     writer.write_part(0, rows, rejected)
     return writer.commit(1, {"items": len({row.problem_id for row in rows}), "arms": sorted({row.arm for row in rows})})
 
 
 def _prediction(
-    row: dict[str, Any], number: int, names: Mapping[str, str], name: str, arm: str | None
+    row: dict[str, Any], number: int, fields: Mapping[str, str], name: str, arm: str | None
 ) -> Prediction | BadRow:
     shown = json.dumps(row, ensure_ascii=True)[:2000]
+    names = {field: field_name(field, row, fields) for field in _FIELDS}
     for field in ("question", "answer", "response"):
         value = row.get(names[field])
         if value is None or isinstance(value, dict | list | bool):

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from long1k.errors import DataError
-from long1k.jsonlines import BadRow, expand_path, read_json_lines
+from long1k.jsonlines import BadRow, expand_path, field_name, read_json_lines
 from long1k.sources.raw import RawTrace
 from long1k.tables import file_digest
 
@@ -27,17 +27,6 @@ _FIELDS = (
     "id",
 )
 _SHOWN = 2000
-# Names under which published files hold our fields; used where the recipe maps nothing.
-_ALIASES = {
-    "question": ("problem", "prompt", "instruction"),
-    "answer": ("final_answer", "ground_truth", "gold"),
-    "response": ("output", "completion", "generation"),
-    "thinking": ("reasoning", "deepseek_reasoning", "deepseek_thinking_trajectory"),
-    "solution": ("deepseek_solution", "deepseek_attempt"),
-    "teacher": ("model",),
-    "subject": ("type", "domain"),
-    "difficulty": ("level",),
-}
 
 
 class JsonlConfig(BaseModel):
@@ -91,15 +80,8 @@ class JsonlSource:
                 return
             yield row if isinstance(row, BadRow) else self._trace(row, number)
 
-    def _name(self, field: str, row: dict[str, Any]) -> str:
-        """What a row calls one of our fields: as mapped, else our name, else the first known alias it has."""
-        mapped = self.config.fields.get(field)
-        if mapped is not None or field in row:
-            return mapped or field
-        return next((alias for alias in _ALIASES.get(field, ()) if alias in row), field)
-
     def _trace(self, row: dict[str, Any], number: int) -> RawTrace | BadRow:
-        names = {field: self._name(field, row) for field in _FIELDS}
+        names = {field: field_name(field, row, self.config.fields) for field in _FIELDS}
         shown = json.dumps(row, ensure_ascii=False)[:_SHOWN]
         found: dict[str, Any] = {field: row.get(name) for field, name in names.items()}
         for field in _FIELDS:
