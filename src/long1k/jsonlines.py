@@ -51,6 +51,11 @@ def unstorable(text: str) -> str | None:
     """What makes a text impossible to store or tokenize (NUL, half a surrogate pair), or None."""
     if "\x00" in text:
         return f"a NUL at character {text.index(chr(0)):,}"
+    return half_surrogate(text)
+
+
+def half_surrogate(text: str) -> str | None:
+    """Where half of a surrogate pair stands (no table can hold it), or None."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from long1k.curation.normalize import Fault
+from long1k.jsonlines import unstorable
 
 
 def lint_unicode(name: str, text: str) -> Fault | None:
     """A character that no table or tokenizer can hold, or None."""
-    if "\x00" in text:
-        return Fault("nul_byte", f"{name}, character {text.index(chr(0)):,}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return Fault("invalid_unicode", f"{name}, character {error.start:,}: half of a surrogate pair")
-    return None
+    fault = unstorable(text)
+    if fault is None:
+        return None
+    return Fault("nul_byte" if "\x00" in text else "invalid_unicode", f"{name}: {fault}")
 
 
 def lint_text(name: str, text: str, special_tokens: Iterable[str]) -> Fault | None:

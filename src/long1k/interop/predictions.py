@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError, RecipeError
-from long1k.jsonlines import BadRow, field_name, read_json_lines
+from long1k.jsonlines import BadRow, field_name, half_surrogate, read_json_lines
 from long1k.rows import Prediction, Reject, content_id
 from long1k.tables import Manifest, TableWriter, file_digest, fingerprint, is_current, read_manifest
 
@@ -64,6 +64,9 @@ def _prediction(
         value = row.get(names[field])
         if value is None or isinstance(value, dict | list | bool):
             return BadRow(str(number), "missing_field", f"no text in '{names[field]}' ({field})", shown)
+        fault = half_surrogate(str(value))
+        if fault is not None:
+            return BadRow(str(number), "invalid_unicode", f"'{names[field]}': {fault}", shown)
     question, response = str(row[names["question"]]), str(row[names["response"]])
     benchmark = str(row.get(names["benchmark"]) or name)
     label = row.get(names["label"])
