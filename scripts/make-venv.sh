@@ -3,6 +3,11 @@
 set -eu
 venv=$1
 
+if [ -n "${PYTHON:-}" ] && ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+    echo "error: PYTHON=$PYTHON is not a Python 3.11 or newer" >&2
+    exit 1
+fi
+
 find_python() {
     for name in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.14; do
         [ -n "$name" ] || continue
@@ -35,6 +40,12 @@ if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
     $as_root apt-get install -y -qq --no-install-recommends "$package" >/dev/null
 fi
 
+if [ -e "$venv" ] && [ ! -e "$venv/.long1k" ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ]; then
+    echo "error: $venv is there already and was not made by this script" >&2
+    echo "  -> remove it yourself, or name another: make VENV=/path/to/new" >&2
+    exit 1
+fi
 rm -rf "$venv"
 "$python" -m venv "$venv"
+touch "$venv/.long1k"
 echo "made $venv with $("$venv/bin/python" --version)"

@@ -20,7 +20,7 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 SMALL = (
     "base.train.steps=6", "base.train.save_steps=6", "train.steps=3", "seeds=[0]", "benchmarks.after-7.count=6",
     "benchmarks.single.count=8", "base.sources.operation-0.count=3000", "sources.operation-1.count=6000",
-    "base.groups=[{target: 26, samples: 40, num_problems: [1, 1], layout: turns, linkers: micro}]",
+    "base.groups=[{target: 32, samples: 40, num_problems: [1, 1], layout: turns, linkers: micro}]",
 )  # fmt: skip
 
 

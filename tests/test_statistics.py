@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from long1k.stages.analyze import ArmInfo, _verdict
+from long1k.stages.analyze import ArmInfo
 from long1k.statistics.rates import Interval, crossed_mean
 from long1k.statistics.scaling import fit_law
+from long1k.statistics.verdict import verdict as _verdict
 
 # --- means ------------------------------------------------------------------------------------------------
 

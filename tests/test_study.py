@@ -61,7 +61,7 @@ def root(runs: Path) -> Path:
 @pytest.mark.slow
 def test_everything_is_made_and_accounted_for(runs: Path, root: Path) -> None:
     made = digests(root)
-    arms = ["L26", "L52", "L104", "L208", "L416", "tokens-of-L416", "tokens-of-L104", "repeat-L26-as-L416"]
+    arms = ["L32", "L65", "L131", "L263", "L527", "tokens-of-L527", "tokens-of-L131", "repeat-L32-as-L527"]
     for arm in arms:
         for stage in ("train", "predict/single", "predict/after-7", "score/single/math"):
             assert f"arms/{arm}/seed-0/{stage}" in made
@@ -79,7 +79,7 @@ def test_everything_is_made_and_accounted_for(runs: Path, root: Path) -> None:
     findings = json.loads((root / "analyze" / "findings.json").read_text())
     assert len(findings["verdict"]) >= 6
     assert "<script" not in page
-    assert "tokens-of-L416" in page
+    assert "tokens-of-L527" in page
 
 
 @pytest.mark.slow
@@ -89,12 +89,12 @@ def test_controls_match_what_they_claim(root: Path) -> None:
         assert isinstance(found, dict)
         return found
 
-    long, matched, repeated, short = (info(a, "train") for a in ("L416", "tokens-of-L416", "repeat-L26-as-L416", "L26"))
+    long, matched, repeated, short = (info(a, "train") for a in ("L527", "tokens-of-L527", "repeat-L32-as-L527", "L32"))
     assert long["steps"] == matched["steps"] == repeated["steps"] == short["steps"]
     assert abs(long["tokens"] / matched["tokens"] - 1) < 0.02  # type: ignore[operator]
     assert matched["tokens"] == repeated["tokens"]
-    assert info("tokens-of-L416", "synthesize")["groups"][0]["made"] == 512  # type: ignore[index]
-    assert not (root / "arms" / "repeat-L26-as-L416" / "seed-0" / "synthesize").exists()  # it has L26's samples
+    assert info("tokens-of-L527", "synthesize")["groups"][0]["made"] == 527  # type: ignore[index]
+    assert not (root / "arms" / "repeat-L32-as-L527" / "seed-0" / "synthesize").exists()  # it has L32's samples
 
 
 @pytest.mark.slow
@@ -139,9 +139,9 @@ def test_a_changed_recipe_makes_again_only_what_depends_on_it(runs: Path, root: 
 
 @pytest.mark.slow
 def test_kill_at_random_moments_then_resume_gives_the_same_digests(tmp_path: Path) -> None:
-    sets = [part for text in (*SMALLER, "arms.0.targets=[26, 104]") for part in ("--set", text)]
+    sets = [part for text in (*SMALLER, "arms.0.targets=[32, 131]") for part in ("--set", text)]
     # Controls of rungs that this ladder does not have are dropped with them.
-    sets += ["--set", "arms.1.of=L104", "--set", "arms.2={kind: untrained, name: plain}", "--set", "arms.3.of=L104"]
+    sets += ["--set", "arms.1.of=L131", "--set", "arms.2={kind: untrained, name: plain}", "--set", "arms.3.of=L131"]
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / "kill_and_resume.py"), "--smoke", "--kills", "3", "--seed", "5",
          "--work", str(tmp_path / "kills"), *sets],
@@ -182,7 +182,7 @@ def test_ctrl_c_stops_with_a_word_and_two_runs_do_not_mix(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_stages_as_commands_on_folders(root: Path, tmp_path: Path) -> None:
-    examples, base = root / "arms" / "L104" / "seed-0" / "synthesize", root / "base" / "train"
+    examples, base = root / "arms" / "L131" / "seed-0" / "synthesize", root / "base" / "train"
     done = long1k(
         "train", str(examples), "--model", str(base), "--set", "steps=3", "--set", "learning_rate=1e-3", "--out",
         str(tmp_path / "checkpoint"), "--threads", "1",

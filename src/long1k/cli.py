@@ -208,12 +208,18 @@ def predict(
     from long1k.plugins import need, validate
     from long1k.recipe import make_benchmarks, parse_leaf
     from long1k.stages.predict import predict as stage
+    from long1k.tables import read_manifest
 
     options = {key: parse_leaf(value) for key, value in (_pair(text, "--option") for text in option)}
     name, made = make_benchmarks({benchmark: {"type": benchmark, **options}})[0]
     values = {key: parse_leaf(value) for key, value in (_pair(text, "--set") for text in set_)}
     sampling = validate(Sampling, values, "predict")
-    chat = _chat(str(checkpoint), thinking or "think", None)
+    made_by_us = (checkpoint / "manifest.json").is_file()
+    chat = (
+        _chat_of(read_manifest(checkpoint), str(checkpoint), thinking)
+        if made_by_us
+        else _chat(str(checkpoint), thinking or "think", None)
+    )
     need("torch").set_num_threads(threads)
     from long1k.generation.hf import TransformersEngine
 

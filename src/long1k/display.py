@@ -133,10 +133,9 @@ def _pieces(example: Example, chat: Chat) -> Iterator[tuple[bool, list[tuple[str
 def _print_example(console: Console, example: Example, chat: Chat, tokens: bool, full: bool) -> None:
     console.print(Text(f"{example.example_id}  arm {example.arm}  mode {example.mode}", style="bold"))
     target = "" if example.target_tokens is None else f" (target {example.target_tokens:,})"
-    console.print(
-        f"{example.num_tokens:,} tokens{target}, {example.num_supervised_tokens:,} trained; "
-        f"{example.num_problems} problems, answers: {', '.join(example.answers)}"
-    )
+    answers = _visible(", ".join(example.answers))
+    counts = f"{example.num_tokens:,} tokens{target}, {example.num_supervised_tokens:,} trained"
+    console.print(Text(f"{counts}; {example.num_problems} problems, answers: {answers}"))
     for part, trace_id in enumerate(example.trace_ids):
         linker = f"  linked by: {example.linkers[part]!r}" if part < len(example.linkers) else ""
         console.print(Text(f"  part {part + 1}: {trace_id}{linker}", style="dim"))

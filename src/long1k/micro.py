@@ -8,6 +8,7 @@ difficulty, and a model knows an operation exactly as far as it has met its fact
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,13 +65,23 @@ def draw_problem(rng: random.Random, operation: int, steps: tuple[int, int], spl
             return problem
 
 
-def write_thinking(problem: MicroProblem, rng: random.Random, check: float) -> str:
-    """A solver's thinking: one fact a step, some of them looked at twice."""
-    left, lines = problem.symbols[0], [OPENING.strip()] if rng.random() < 0.5 else []
+@lru_cache(maxsize=8)
+def count_problems(steps: int, split: str) -> int:
+    """Number of different problems of so many steps in a split; beyond three steps an estimate is enough."""
+    if steps > 3:
+        return int(16 ** (steps + 1) // 8)
+    problems = (MicroProblem(0, symbols) for symbols in itertools.product(SYMBOLS, repeat=steps + 1))
+    return sum(problem.is_test == (split == "test") for problem in problems)
+
+
+def write_thinking(problem: MicroProblem, rng: random.Random, check: float, opening: float = 0.0) -> str:
+    """A solver's thinking: one fact a step; with chance ``check`` the last one is looked at twice."""
+    left, lines = problem.symbols[0], [OPENING.strip()] if rng.random() < opening else []
+    fact = ""
     for symbol, result in zip(problem.symbols[1:], problem.solve(), strict=True):
         fact = f"{left}{OPERATOR}{symbol}={result}."
         lines.append(fact)
-        if rng.random() < check:
-            lines.append(CHECK + fact)
         left = result
+    if rng.random() < check:
+        lines.append(CHECK + fact)
     return " ".join(lines)

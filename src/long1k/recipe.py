@@ -6,6 +6,7 @@ controls into arms, each with its samples and its training.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,7 @@ class Arm:
     data_arm: str
     train: TrainConfig | None
     of: str | None
+    short: str | None = None
 
 
 def expand_arms(recipe: Recipe) -> list[Arm]:
@@ -206,26 +208,47 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
         elif isinstance(spec, Untrained):
             add(Arm(spec.name, "baseline", "untrained", None, (), spec.name, None, None))
         else:
-            long, short = known(spec.of, spec.kind), known(spec.short, spec.kind)
-            ratio = round(
-                long.specs[0].target * long.specs[0].samples / (short.specs[0].target * short.specs[0].samples)
-            )
-            if ratio < 1:
-                raise RecipeError(
-                    f"{recipe.name}: {spec.kind} of '{spec.of}' by '{spec.short}', which has more tokens",
-                    "swap of and short",
-                )
-            train = recipe.train
-            if train is not None:  # more samples a step, as many steps: tokens a step and in all are matched
-                train = train.model_copy(update={"batch_size": train.batch_size * ratio})
-            if isinstance(spec, TokenMatched):
-                name = f"tokens-of-{spec.of}"
-                more = short.specs[0].model_copy(update={"samples": short.specs[0].samples * ratio})
-                add(Arm(name, "control", spec.kind, more.target, (more,), name, train, spec.of))
-            else:
-                name = f"repeat-{spec.short}-as-{spec.of}"
-                add(Arm(name, "control", spec.kind, short.target_tokens, short.specs, short.name, train, spec.of))
+            add(_control(recipe, spec, known(spec.of, spec.kind), known(spec.short, spec.kind)))
     return list(arms.values())
+
+
+def _control(recipe: Recipe, spec: TokenMatched | Repeated, long: Arm, short: Arm) -> Arm:
+    """A control of arm ``long`` made of samples like those of arm ``short``.
+
+    It takes as many optimiser steps, under the same schedule, and as many tokens a step: its batch is
+    larger by the factor by which its samples are shorter.  Where that factor is no whole number of
+    samples the mismatch stays under 3 %, or the recipe is refused.
+    """
+    where = f"{recipe.name}: {spec.kind} of '{spec.of}' by '{spec.short}'"
+    tokens, few = (sum(one.target * one.samples for one in arm.specs) for arm in (long, short))
+    ratio = tokens / few
+    if ratio < 1:
+        raise RecipeError(f"{where}, which has more tokens", "swap of and short")
+    if len(short.specs) != 1:
+        raise RecipeError(
+            f"{where}: '{spec.short}' has {len(short.specs)} groups of samples", "name an arm of one group"
+        )
+    train = long.train
+    if train is not None:
+        if train.packing is not None:
+            raise RecipeError(f"{where}: with packing a batch counts rows, not samples", "leave train.packing out")
+        samples = sum(one.samples for one in long.specs)
+        steps = train.steps or max(1, math.ceil((train.epochs or 1) * samples / train.batch_size))
+        longest = tokens / samples
+        factor = longest / short.specs[0].target  # samples of the short kind in one of the long kind
+        batch = max(1, round(train.batch_size * factor / train.accumulation)) * train.accumulation
+        if abs(batch / (train.batch_size * factor) - 1) > 0.03:
+            raise RecipeError(
+                f"{where}: only a batch of {train.batch_size * factor:.1f} samples would match the tokens",
+                "choose lengths that are multiples of each other, or a larger batch",
+            )
+        train = train.model_copy(update={"batch_size": batch, "steps": steps, "epochs": None})
+    if isinstance(spec, Repeated):
+        name = f"repeat-{spec.short}-as-{spec.of}"
+        return Arm(name, "control", spec.kind, short.target_tokens, short.specs, short.name, train, spec.of, spec.short)
+    name = f"tokens-of-{spec.of}"
+    more = short.specs[0].model_copy(update={"samples": round(short.specs[0].samples * ratio)})
+    return Arm(name, "control", spec.kind, more.target, (more,), name, train, spec.of, spec.short)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -274,12 +297,15 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
     path = find_recipe(name)
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"{path} cannot be read: {error}", "mend the YAML") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path} is not a recipe (a mapping of keys)", "start from one of the packaged recipes")
     if smoke:
-        for key, value in (values.get("smoke") or {}).items():
+        leaves = values.get("smoke") or {}
+        if not isinstance(leaves, dict):
+            raise RecipeError(f"{path}: smoke is a mapping of leaves to values", "e.g. smoke: {train.steps: 10}")
+        for key, value in leaves.items():
             _set(values, key, value)
     for text in overrides:
         key, separator, value = text.partition("=")

@@ -193,7 +193,7 @@ def _analyze(
     study: Study, cells: Sequence[Cell], published: dict[str, tuple[Path, Path]], data: dict[str, Path]
 ) -> Manifest:
     recipe = study.recipe
-    infos = [ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of) for a in study.arms]
+    infos = [ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of, a.short) for a in study.arms]
     about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
     return analyze(
         study.root / "analyze", cells, infos, study=about, published=published, data=data,
@@ -299,7 +299,7 @@ def run_cell(job: Job) -> None:
 
 def _cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], None]) -> list[Cell]:
     """Train, predict and score what is not done yet; all cells for the analysis."""
-    order = [(arm, seed) for seed in study.recipe.seeds for arm in study.arms if seed in study.seeds(arm)]
+    order = [(arm, seed) for arm in study.arms for seed in study.seeds(arm)]
     text = study.recipe.model_dump_json()
     todo = [(arm, seed) for arm, seed in order if not study.job_is_done(arm, seed)]
     # The longest first, so that the last worker is not left alone with one.
@@ -333,7 +333,7 @@ def _cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], 
 
 def _all_cells(study: Study) -> list[Cell]:
     """Every arm, seed and benchmark of a study."""
-    order = [(arm, seed) for seed in study.recipe.seeds for arm in study.arms if seed in study.seeds(arm)]
+    order = [(arm, seed) for arm in study.arms for seed in study.seeds(arm)]
     return [
         Cell(
             arm.name, seed, name, study.folder(arm.name, seed) / "predict" / name, study.score_folder(arm, seed, name),
@@ -364,7 +364,7 @@ def _score_published(
         told(
             f"score {name}",
             scored,
-            statuses + (f"; agrees with labels on {100 * agreement:.2f} %" if agreement else ""),
+            statuses + (f"; agrees with labels on {100 * agreement:.2f} %" if agreement is not None else ""),
         )
         found[name] = (folder / "predictions", folder / "score")
     return found

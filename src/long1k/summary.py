@@ -63,10 +63,12 @@ def score_summary(out: Path, predictions: Path, manifest: Manifest) -> str:
     if "label_agreement" in manifest.info:
         lines.append(
             f"  agrees with the labels on {100 * manifest.info['label_agreement']:.2f} % "
-            f"of {manifest.info['labelled']:,}"
+            f"of {manifest.info['labelled']:,} that could be graded"
         )
         by_run: dict[str, list[bool]] = {}
         for row, one in labelled(predictions, out):
+            if one.status in ("error", "timeout"):
+                continue
             by_run.setdefault(row.arm, []).append((one.status == "correct") == row.label)
         lines += [f"    {sum(v):>6,} / {len(v):<6,} {run}" for run, v in sorted(by_run.items())]
     return "\n".join(lines)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict, Field
 
 from long1k.benchmarks.base import Item
-from long1k.micro import MicroProblem, draw_problem, write_thinking
+from long1k.errors import RecipeError
+from long1k.micro import MicroProblem, count_problems, draw_problem, write_thinking
 from long1k.rows import Message, content_id, derive_seed
 
 
@@ -20,6 +21,7 @@ class MicroBenchmarkConfig(BaseModel):
     operation: int = Field(default=1, ge=0)
     count: int = Field(default=500, ge=1)
     steps: tuple[int, int] = (2, 2)
+    check: float = Field(default=0.0, ge=0, le=1, description="as in the source, for the solved problems")
     history: int = Field(default=0, ge=0, description="solved problems that stand before the question")
     seed: int = 0
     thinking_open: str = "<think>\n"
@@ -44,6 +46,13 @@ class MicroBenchmark:
         c = self.config
         rng = random.Random(derive_seed("micro-benchmark", c.seed, c.operation, c.history))
         seen: set[str] = set()
+        available = [count_problems(steps, "test") for steps in range(c.steps[0], c.steps[1] + 1)]
+        if c.count > sum(available):
+            raise RecipeError(
+                f"the micro benchmark has {sum(available):,} test problems of {c.steps[0]} to {c.steps[1]} steps, "
+                f"and {c.count:,} are asked for",
+                "lower count, or allow more steps",
+            )
         while len(seen) < c.count:
             problem = draw_problem(rng, c.operation, c.steps, "test")
             if problem.question in seen:
@@ -59,6 +68,6 @@ class MicroBenchmark:
             )
 
     def _turn(self, problem: MicroProblem) -> tuple[Message, Message]:
-        thinking = write_thinking(problem, random.Random(0), check=0.0)
+        thinking = write_thinking(problem, random.Random(0), check=self.config.check)
         answer = f"{self.config.thinking_open}{thinking}{self.config.thinking_close}\\boxed{{{problem.solve()[-1]}}}"
         return Message("user", problem.question), Message("assistant", answer)

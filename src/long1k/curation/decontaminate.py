@@ -6,7 +6,14 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-_DROP = re.compile(r"[^\w+\-*/=<>^⊕]+")
+_DROP = re.compile(r"[^\w+\-*/=<>^⊕{}]+")
+# What prompts add to a question: it says nothing about which question it is.
+_INSTRUCTIONS = re.compile(
+    r"please reason step by step.*|(?:return|put|give|write) your final (?:answer|response) (?:with)?in \\boxed\{\}\.?"
+    r"|^\s*(?:question|problem)\s*:",
+    re.DOTALL,
+)
+_SINGLE = re.compile(r"\{(\w)\}")  # x^{2} and x^2 are the same, \frac{1}{23} and \frac{12}{3} are not
 
 
 def question_key(question: str) -> str:
@@ -14,7 +21,8 @@ def question_key(question: str) -> str:
     text = unicodedata.normalize("NFKC", question).lower()
     for command in ("\\left", "\\right", "\\displaystyle", "\\,", "\\!", "\\;", "\\ "):
         text = text.replace(command, "")
-    return _DROP.sub("", text.replace("dfrac", "frac").replace("tfrac", "frac"))
+    text = _INSTRUCTIONS.sub("", text.replace("dfrac", "frac").replace("tfrac", "frac"))
+    return _DROP.sub("", _SINGLE.sub(r"\1", text))
 
 
 class BenchmarkIndex:

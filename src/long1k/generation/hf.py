@@ -25,6 +25,11 @@ class TransformersEngine:
         self._model = load_model(folder)
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         self._model.to(self._device).eval()
+        # A model's own generation_config may hold a repetition penalty or a least length; only what
+        # the recipe says may decide how outputs are drawn.
+        self._model.generation_config = self._transformers.GenerationConfig(
+            eos_token_id=end_id, pad_token_id=pad_id(tokenizer, end_id), do_sample=False
+        )
         self._end_id = end_id
         self._pad_id = pad_id(tokenizer, end_id)
 

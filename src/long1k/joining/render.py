@@ -52,7 +52,8 @@ def solution_text(trace: Trace) -> str:
     found = extract_answer(trace.solution)
     if found is not None and "boxed" in trace.solution:
         return trace.solution
-    return f"{trace.solution}\n\nThe answer is $\\boxed{{{trace.answer}}}$."
+    answer = found.value if found is not None else trace.answer  # what the trace says, right or wrong
+    return f"{trace.solution}\n\nThe answer is $\\boxed{{{answer}}}$."
 
 
 def join(

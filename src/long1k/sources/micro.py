@@ -21,7 +21,8 @@ class MicroConfig(BaseModel):
     operation: int = Field(default=1, ge=0, description="which random table; 0 is the base model's")
     count: int = Field(default=1000, ge=1, description="number of traces")
     steps: tuple[int, int] = Field(default=(2, 2), description="least and most operations a problem (difficulty)")
-    check: float = Field(default=0.25, ge=0, le=1, description="chance of a 'wait, check' after a step")
+    check: float = Field(default=0.25, ge=0, le=1, description="chance of a 'wait, check' of the last step")
+    opening: float = Field(default=0.0, ge=0, le=1, description="chance of an opening phrase")
     seed: int = 0
     split: str = Field(default="train", pattern="^(train|test|all)$", description="problems are split by content")
 
@@ -53,7 +54,7 @@ class MicroSource:
                 source_row=str(index),
                 question=problem.question,
                 answer=answer,
-                thinking=write_thinking(problem, rng, c.check),
+                thinking=write_thinking(problem, rng, c.check, c.opening),
                 solution=f"\\boxed{{{answer}}}",
                 response=None,
                 teacher="micro-solver",

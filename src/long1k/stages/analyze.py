@@ -16,8 +16,9 @@ import numpy as np
 
 from long1k.errors import DataError
 from long1k.rows import STATUSES, Prediction, Score
-from long1k.statistics.rates import Array, Interval, crossed_mean
+from long1k.statistics.rates import Array, crossed_mean
 from long1k.statistics.scaling import fit_law
+from long1k.statistics.verdict import verdict
 from long1k.tables import (
     Manifest,
     begin,
@@ -56,6 +57,7 @@ class ArmInfo:
     kind: str
     target_tokens: int | None
     of: str | None
+    short: str | None = None
 
 
 def analyze(
@@ -84,8 +86,15 @@ def analyze(
     settings: dict[str, Any] = {
         "study": dict(study), "confidence": confidence, "arms": [_arm(a) for a in arms],
     }  # fmt: skip
-    inputs = {f"{c.benchmark}/{c.arm}/{c.seed}": read_manifest(c.scores).digest for c in cells}
-    inputs |= {f"published/{name}": read_manifest(paths[1]).digest for name, paths in published.items()}
+    inputs: dict[str, str] = {}
+    for c in cells:
+        for kind in ("predictions", "scores", "examples", "checkpoint"):
+            folder = getattr(c, kind)
+            if folder is not None:
+                inputs[f"{c.benchmark}/{c.arm}/{c.seed}/{kind}"] = read_manifest(folder).digest
+    for name, (predictions, scores) in published.items():
+        inputs[f"published/{name}/predictions"] = read_manifest(predictions).digest
+        inputs[f"published/{name}/scores"] = read_manifest(scores).digest
     inputs |= {f"data/{name}": read_manifest(path).digest for name, path in data.items()}
     if not inputs:
         raise DataError("there is nothing to analyze", "run the study first")
@@ -120,7 +129,7 @@ def analyze(
 
 
 def _arm(arm: ArmInfo) -> dict[str, Any]:
-    return {name: getattr(arm, name) for name in ("name", "role", "kind", "target_tokens", "of")}
+    return {name: getattr(arm, name) for name in ("name", "role", "kind", "target_tokens", "of", "short")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,7 @@ class _Grades:
     statuses: dict[str, int]
     mean_tokens: float
     cut: float
+    untrained: bool
 
 
 def _grades(cells: Sequence[Cell]) -> _Grades:
@@ -160,9 +170,10 @@ def _grades(cells: Sequence[Cell]) -> _Grades:
             "predict and score all seeds on the same benchmark",
         )
     y = np.array([[np.mean(table[seed, question]) for question in questions] for seed in seeds])
-    return _Grades(
-        y, seeds, questions, {k: v for k, v in statuses.items() if v}, float(np.mean(lengths)), cut / len(lengths)
-    )
+    share = cut / len(lengths)
+    kept = {status: count for status, count in statuses.items() if count}
+    untrained = all(cell.checkpoint is None for cell in cells)
+    return _Grades(y, seeds, questions, kept, float(np.mean(lengths)), share, untrained)
 
 
 def _benchmark(
@@ -188,14 +199,26 @@ def _benchmark(
                 "rows": [str(cell.scores.relative_to(root)) for cell in own],
             }
         )
-    rungs = [a for a in arms if a.role == "rung" and a.name in grades]
+    rungs = sorted(
+        (a for a in arms if a.role == "rung" and a.name in grades), key=lambda arm: (arm.target_tokens or 0, arm.name)
+    )
+    training = {arm["name"]: arm["training"] for arm in shown}
     law = _law(rungs, grades, confidence)
-    contrasts = _contrasts(arms, rungs, grades, confidence)
+    contrasts = _contrasts(arms, rungs, grades, training, confidence)
     questions = len(next(iter(grades.values())).questions)
     return {
         "benchmark": name, "questions": questions, "arms": shown, "law": law, "contrasts": contrasts,
-        "verdict": _verdict(name, law, contrasts, rungs, confidence),
+        "verdict": verdict(name, law, contrasts, rungs, confidence, _amount(rungs, training)) + _failed(name, shown),
     }  # fmt: skip
+
+
+def _failed(name: str, shown: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence on grades that failed: they are not verdicts, though the rates count them as not correct."""
+    total = sum(sum(arm["statuses"].values()) for arm in shown)
+    failed = sum(arm["statuses"].get(status, 0) for arm in shown for status in ("error", "timeout"))
+    if not failed:
+        return []
+    return [f"{name}: {failed:,} of {total:,} answers could not be graded; the rates count them as not correct."]
 
 
 def _training(cell: Cell) -> dict[str, Any]:
@@ -212,116 +235,73 @@ def _training(cell: Cell) -> dict[str, Any]:
     return found
 
 
-def _same_questions(members: Sequence[_Grades]) -> bool:
-    return all(m.questions == members[0].questions and m.y_SQ.shape == members[0].y_SQ.shape for m in members)
-
-
 def _law(rungs: Sequence[ArmInfo], grades: Mapping[str, _Grades], confidence: float) -> dict[str, Any] | None:
+    """The law over all rungs, on the seeds and questions that every one of them has."""
     cells = [grades[arm.name] for arm in rungs]
-    if len(rungs) < 2 or not _same_questions(cells):
+    if len({arm.target_tokens for arm in rungs}) < 2 or any(cell.questions != cells[0].questions for cell in cells):
+        return None
+    seeds = [seed for seed in cells[0].seeds if all(seed in cell.seeds for cell in cells)]
+    if not seeds:
         return None
     lengths = [float(arm.target_tokens or 0) for arm in rungs]
-    return fit_law(lengths, np.stack([cell.y_SQ for cell in cells]), confidence).as_dict()
+    stacked = np.stack([cell.y_SQ[[cell.seeds.index(seed) for seed in seeds]] for cell in cells])
+    return {**fit_law(lengths, stacked, confidence).as_dict(), "seeds": seeds}
+
+
+def _amount(rungs: Sequence[ArmInfo], training: Mapping[str, Mapping[str, Any]]) -> str:
+    """How much data the rungs have: equal only if their tables say so."""
+    samples = [training[arm.name].get("samples", 0) for arm in rungs]
+    steps = {training[arm.name].get("steps") for arm in rungs}
+    if len(set(samples)) == 1 and len(steps) == 1:
+        return "at an equal number of samples and steps"
+    return f"with {min(samples):,} to {max(samples):,} samples a rung"
 
 
 def _contrast(a: str, b: str, why: str, grades: Mapping[str, _Grades], confidence: float) -> dict[str, Any] | None:
-    """Accuracy of arm a minus that of arm b, on the same questions, seeds taken in pairs."""
+    """Accuracy of arm a minus that of arm b, on the same questions, seed by seed."""
     left, right = grades.get(a), grades.get(b)
     if left is None or right is None or left.questions != right.questions:
         return None
-    y_left, y_right = left.y_SQ, right.y_SQ
-    if y_right.shape[0] == 1 and y_left.shape[0] > 1:  # the untrained model has no training seed
-        y_right = np.repeat(y_right, y_left.shape[0], axis=0)
-        common = list(range(y_left.shape[0]))
-        at_left = at_right = common
+    if right.untrained:  # one model stands against every seed of the other arm
+        y_left, y_right = left.y_SQ, np.repeat(right.y_SQ, left.y_SQ.shape[0], axis=0)
     else:
         shared = [seed for seed in left.seeds if seed in right.seeds]
         if not shared:
             return None
-        at_left, at_right = [left.seeds.index(s) for s in shared], [right.seeds.index(s) for s in shared]
-    difference = crossed_mean(y_left[at_left] - y_right[at_right], confidence)
-    return {"a": a, "b": b, "why": why, "difference": difference.as_dict()}
+        y_left = left.y_SQ[[left.seeds.index(seed) for seed in shared]]
+        y_right = right.y_SQ[[right.seeds.index(seed) for seed in shared]]
+    return {"a": a, "b": b, "why": why, "difference": crossed_mean(y_left - y_right, confidence).as_dict()}
 
 
 def _contrasts(
-    arms: Sequence[ArmInfo], rungs: Sequence[ArmInfo], grades: Mapping[str, _Grades], confidence: float
+    arms: Sequence[ArmInfo],
+    rungs: Sequence[ArmInfo],
+    grades: Mapping[str, _Grades],
+    training: Mapping[str, Mapping[str, Any]],
+    confidence: float,
 ) -> list[dict[str, Any]]:
+    """The comparisons that the arms were made for; amounts are those that were really trained on."""
+
+    def amounts(a: str, b: str, key: str) -> str:
+        one, two = (training.get(name, {}).get(key, 0) for name in (a, b))
+        return f"{one:,} and {two:,} {key}"
+
     wanted: list[tuple[str, str, str]] = []
     if len(rungs) >= 2:
-        wanted.append((rungs[-1].name, rungs[0].name, "longest against shortest rung, equal samples"))
+        last, first = rungs[-1].name, rungs[0].name
+        wanted.append((last, first, f"longest against shortest rung ({amounts(last, first, 'samples')})"))
     for arm in arms:
-        if arm.kind == "token_matched" and arm.of:
-            wanted.append((arm.of, arm.name, "long samples against as many tokens in short ones"))
-        elif arm.kind == "repeated" and arm.of:
-            wanted.append((arm.of, arm.name, "long samples against as many tokens of repeated short ones"))
-            if rungs:
-                wanted.append((arm.name, rungs[0].name, "repetition against seeing each short sample fewer times"))
+        if arm.of is not None and arm.short is not None and arm.name in training:
+            tokens = amounts(arm.of, arm.name, "tokens")
+            how = "in short samples" if arm.kind == "token_matched" else "of repeated short samples"
+            problems = amounts(arm.of, arm.name, "unique_problems").replace("unique_problems", "different problems")
+            wanted.append((arm.of, arm.name, f"long samples against as many tokens {how} ({tokens}; {problems})"))
+            if arm.kind == "repeated":
+                wanted.append((arm.name, arm.short, "short samples repeated against the same ones seen less often"))
         elif arm.role == "baseline" and rungs:
             wanted.append((rungs[0].name, arm.name, "shortest rung against the untrained model"))
     made = [_contrast(a, b, why, grades, confidence) for a, b, why in wanted]
     return [contrast for contrast in made if contrast is not None]
-
-
-def points(value: float) -> str:
-    """A difference of rates in percentage points, signed."""
-    return f"{_signed(value)} points"
-
-
-def _signed(value: float) -> str:
-    """A difference in points; with a second digit where one would round it to zero."""
-    return f"{100 * value:+.1f}" if abs(value) >= 0.0005 or value == 0 else f"{100 * value:+.2f}"
-
-
-def span(interval: Mapping[str, Any]) -> str:
-    """An interval in percentage points, in brackets."""
-    if interval["low"] is None:
-        return f"[no interval: {interval['over']}]"
-    return f"[{_signed(interval['low'])}, {_signed(interval['high'])}]"
-
-
-def _excludes_zero(interval: Mapping[str, Any]) -> bool:
-    return Interval(**interval).excludes(0.0)
-
-
-def _verdict(
-    name: str,
-    law: Mapping[str, Any] | None,
-    contrasts: Sequence[Mapping[str, Any]],
-    rungs: Sequence[ArmInfo],
-    confidence: float,
-) -> list[str]:
-    """Sentences that follow from the intervals."""
-    level = f"{round(100 * confidence)} %"
-    lines: list[str] = []
-    if law is not None:
-        slope = law["slope"]
-        found = f"{points(slope['estimate'])} a doubling of length, {level} interval {span(slope)}, R² {law['r2']:.2f}"
-        if not _excludes_zero(slope):
-            lines.append(f"{name}: no effect of length found at an equal number of samples ({found}).")
-        elif slope["estimate"] > 0:
-            lines.append(f"{name}: at an equal number of samples, longer samples give higher accuracy: {found}.")
-        else:
-            lines.append(f"{name}: at an equal number of samples, longer samples give lower accuracy: {found}.")
-        bend = law["bend"]
-        if bend is not None and _excludes_zero(bend):
-            shape = "steeper at the long end" if bend["estimate"] > 0 else "flatter, or falling, at the long end"
-            lines.append(
-                f"{name}: the curve is not a straight line in log2(length); it is {shape} "
-                f"({points(bend['estimate'])} for the squared term, {span(bend)})."
-            )
-    for contrast in contrasts:
-        difference = contrast["difference"]
-        figures = f"{points(difference['estimate'])}, {level} interval {span(difference)}"
-        if not _excludes_zero(difference):
-            lines.append(
-                f"{name}: {contrast['why']} ({contrast['a']} − {contrast['b']}): no difference found ({figures})."
-            )
-        else:
-            side = "higher" if difference["estimate"] > 0 else "lower"
-            lines.append(f"{name}: {contrast['why']}: {contrast['a']} is {side} than {contrast['b']} ({figures}).")
-    if not lines and rungs:
-        lines.append(f"{name}: one rung only; nothing can be said about length.")
-    return lines
 
 
 def _data(path: Path, root: Path) -> dict[str, Any]:
@@ -338,16 +318,28 @@ def _published(name: str, predictions: Path, scores: Path, confidence: float, ro
     for score in read_table(scores, Score):
         row = rows[score.prediction_id]
         run = by_run.setdefault(
-            row.arm, {"run": row.arm, "outputs": 0, "correct": 0, "label_correct": 0, "agree": 0, "labelled": 0}
+            row.arm,
+            {
+                "run": row.arm,
+                "outputs": 0,
+                "correct": 0,
+                "label_correct": 0,
+                "agree": 0,
+                "labelled": 0,
+                "not_gradable": 0,
+            },
         )
         right = score.status == "correct"
         run["outputs"] += 1
         run["correct"] += right
         grades.setdefault(row.arm, {}).setdefault(row.problem_id, []).append(float(right))
         if row.label is not None:
-            run["labelled"] += 1
             run["label_correct"] += row.label
-            run["agree"] += right == row.label
+            if score.status in ("error", "timeout"):  # no verdict, so neither agreement nor disagreement
+                run["not_gradable"] += 1
+            else:
+                run["labelled"] += 1
+                run["agree"] += right == row.label
             if right != row.label:
                 disagreements.append(
                     {
@@ -365,6 +357,7 @@ def _published(name: str, predictions: Path, scores: Path, confidence: float, ro
     total = sum(run["labelled"] for run in by_run.values())
     return {
         "name": name, "runs": list(by_run.values()), "labelled": total,
+        "not_gradable": sum(run["not_gradable"] for run in by_run.values()),
         "agreement": sum(run["agree"] for run in by_run.values()) / total if total else None,
         "disagreements": disagreements, "rows": str(scores.relative_to(root)),
     }  # fmt: skip
@@ -384,6 +377,7 @@ def _data_verdict(findings: Mapping[str, Any]) -> list[str]:
         if entry["agreement"] is not None:
             lines.append(
                 f"{entry['name']}: grader and published labels agree on {100 * entry['agreement']:.2f} % of "
-                f"{entry['labelled']:,} outputs; {len(entry['disagreements'])} disagreements are listed."
+                f"{entry['labelled']:,} gradable outputs ({entry['not_gradable']} more could not be graded); all "
+                f"{len(entry['disagreements'])} that differ from their label are listed."
             )
     return lines

@@ -92,7 +92,8 @@ def collect(
         "collect": config.model_dump(),
         "chat": chat.describe(),
         "part_rows": part_rows,
-        "sources": {name: source.config.model_dump() for name, source in sources},
+        "sources": {name: source.config.model_dump(exclude={"path"}) for name, source in sources},
+        "grader": MathGrader.version,
         "excluded": {name: digest_json(list(items)) for name, items in excluded.items()},
     }
     inputs = {name: source.digest() for name, source in sources}

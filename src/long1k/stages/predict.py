@@ -118,7 +118,8 @@ def _identity(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """What decides the outputs: settings, and digests of checkpoint and benchmark."""
     settings: dict[str, Any] = {
-        "benchmark": name, "benchmark_config": benchmark.config.model_dump(), "sampling": sampling.model_dump(),
+        "benchmark": name, "benchmark_config": benchmark.config.model_dump(exclude={"path"}),
+        "sampling": sampling.model_dump(),
         "chat": chat.describe(), "arm": arm, "train_seed": train_seed,
     }  # fmt: skip
     return settings, {"checkpoint": model_digest(checkpoint), "benchmark": benchmark.digest()}

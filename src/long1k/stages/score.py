@@ -61,7 +61,7 @@ def score(out: Path, predictions: Path, *, grader_name: str = "math", num_worker
                     note,
                 )
             )
-    writer.write_part(0, scores, rows_in=len(scores))
+    writer.write_part(0, scores, rows_in=sum(len(row.answers) for row in rows))
     info: dict[str, Any] = {
         "predictions": len(rows),
         "statuses": {name: n for name in STATUSES if (n := sum(s.status == name for s in scores))},
@@ -69,6 +69,7 @@ def score(out: Path, predictions: Path, *, grader_name: str = "math", num_worker
     labelled = [
         (row, s) for row, s in zip(rows, scores, strict=False) if row.label is not None and len(rows) == len(scores)
     ]
+    labelled = [(row, s) for row, s in labelled if s.status not in ("error", "timeout")]  # a failed grade is no verdict
     if labelled:
         info["labelled"] = len(labelled)
         info["label_agreement"] = sum((s.status == "correct") == row.label for row, s in labelled) / len(labelled)

@@ -183,7 +183,7 @@ def _why_short(parts: Sequence[Part], request: Request, overhead: Callable[[int]
     if request.min_parts == request.max_parts == 2:
         body = request.target - overhead(2)
         best = most_pairs([p.length for p in parts], body - request.tolerance, body + request.tolerance)
-        return f"{made} pairs found without using a trace twice; by length alone the pool has at most {best}"
+        return f"{made} pairs found without using a trace twice; by length alone the pool has about {best}"
     return f"after {made} samples many more tries found no combination of free traces of different problems"
 
 

@@ -54,6 +54,7 @@ def train(
     source = read_manifest(examples)
     settings, inputs = _identity(examples, model, config, seed, chat)
     if is_current(out, fingerprint(STAGE, settings, inputs)):
+        shutil.rmtree(out / "work", ignore_errors=True)
         return read_manifest(out)
     started = time.time()
     rows = make_rows(read_table(examples, Example), chat, config.max_tokens)
@@ -65,7 +66,7 @@ def train(
     network = (
         new_model(model, chat.tokenizer, chat.end_id)
         if isinstance(model, ModelInit)
-        else load_model(model, config.precision)
+        else load_model(model)  # fp32 always: bf16 weights would lose small updates; autocast does the rest
     )
     if not isinstance(model, ModelInit):
         _check_vocabulary(network, chat.tokenizer, model)
@@ -86,7 +87,6 @@ def train(
         )
     save_checkpoint(network, chat.tokenizer, chat.end_id, out)
     (out / METRICS).write_text("".join(json.dumps(entry) + "\n" for entry in result.metrics))
-    shutil.rmtree(work, ignore_errors=True)
     files = [
         path for path in out.iterdir() if path.is_file() and not path.name.startswith((".", "manifest", "progress"))
     ]
@@ -96,17 +96,23 @@ def train(
         "final_loss": result.metrics[-1]["loss"] if result.metrics else None,
         "tokenizer": chat.tokenizer.digest, "template": chat.tokenizer.template_digest,
     }  # fmt: skip
-    return finish(
+    manifest = finish(
         out, stage=STAGE, config=settings, inputs=inputs, digest=weights_digest(out), files=files, started=started,
         rows_in=source.rows_out, rows_out=source.rows_out, info=info,
     )  # fmt: skip
+    shutil.rmtree(work, ignore_errors=True)  # only now: a kill before the manifest resumes from it
+    return manifest
 
 
 def _identity(
     examples: Path, model: Path | ModelInit, config: TrainConfig, seed: int, chat: Chat
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """What decides the checkpoint: settings, and digests of data and model."""
-    settings: dict[str, Any] = {"train": config.model_dump(), "seed": seed, "chat": chat.describe()}
+    settings: dict[str, Any] = {
+        "train": config.model_dump(exclude={"save_steps"}),
+        "seed": seed,
+        "chat": chat.describe(),
+    }
     inputs = {"examples": read_manifest(examples).digest}
     if isinstance(model, ModelInit):
         settings["model"] = model.model_dump()

@@ -56,15 +56,18 @@ def pad_id(tokenizer: Tokenizer, end_id: int) -> int:
     return end_id
 
 
-def load_model(folder: Path, precision: str = "fp32") -> Any:
-    """A causal language model from a local folder; safetensors only, no remote code."""
+def load_model(folder: Path) -> Any:
+    """A causal language model in fp32 from a local folder; safetensors only, no remote code.
+
+    Training in bf16 keeps fp32 weights too (autocast): at small learning rates most updates are below
+    half a unit in the last place of a bf16 weight, and would be lost.
+    """
     check_model_folder(folder)
     torch, transformers = need("torch"), need("transformers")
     transformers.utils.logging.disable_progress_bar()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
         return transformers.AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
     except (OSError, ValueError) as error:
         raise DataError(f"cannot load the model in {folder}: {error}", "check that the copy is complete") from None
@@ -88,6 +91,9 @@ def save_checkpoint(model: Any, tokenizer: Tokenizer, end_id: int, folder: Path)
         eos_token_id=end_id, pad_token_id=pad_id(tokenizer, end_id), do_sample=False
     )
     expected = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    for name, value in expected.items():
+        if not bool(torch.isfinite(value).all()):
+            raise EngineError(f"{folder}: tensor {name} is not finite", "lower train.learning_rate")
     model.save_pretrained(str(folder), safe_serialization=True)
     copy_tokenizer(tokenizer, folder)
     again = load_model(folder)
@@ -97,8 +103,6 @@ def save_checkpoint(model: Any, tokenizer: Tokenizer, end_id: int, folder: Path)
             raise EngineError(f"{folder}: tensor {name} was not saved whole", "check the disk, then run again")
         if not torch.equal(found[name].float(), value.float()):
             raise EngineError(f"{folder}: tensor {name} differs after saving", "check the disk, then run again")
-        if not bool(torch.isfinite(value).all()):
-            raise EngineError(f"{folder}: tensor {name} is not finite", "lower train.learning_rate")
     stored = json.loads((folder / "generation_config.json").read_text()).get("eos_token_id")
     if stored not in (end_id, [end_id]):
         raise EngineError(f"{folder}: generation_config.json ends at {stored}, not at {end_id}", "report this")
@@ -117,8 +121,8 @@ def model_digest(folder: Path) -> str:
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 over the digests of all weight files."""
+    """SHA-256 over the digests of config.json and all weight files."""
     hasher = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
         hasher.update(file_digest(path).encode())
     return hasher.hexdigest()

@@ -105,6 +105,11 @@ def train_model(
         logging_nan_inf_filter=False, report_to="none", disable_tqdm=True,
         seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
     )  # fmt: skip
+    if arguments.n_gpu > 1 or arguments.world_size > 1:
+        raise EngineError(
+            f"{max(arguments.n_gpu, arguments.world_size)} GPUs are visible, and this version trains on one",
+            "set CUDA_VISIBLE_DEVICES=0",
+        )
     metrics: list[dict[str, float]] = []
 
     class Watch(transformers.TrainerCallback):  # type: ignore[misc, name-defined, unused-ignore]

@@ -1,0 +1,77 @@
+"""What may be said: every sentence is chosen by an interval, never by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from long1k.statistics.rates import Interval
+
+
+def points(value: float) -> str:
+    """A difference of rates in percentage points, signed."""
+    return f"{_signed(value)} points"
+
+
+def _signed(value: float) -> str:
+    """A difference in points; with a second digit where one would round it to zero."""
+    return f"{100 * value:+.1f}" if abs(value) >= 0.0005 or value == 0 else f"{100 * value:+.2f}"
+
+
+def span(interval: Mapping[str, Any]) -> str:
+    """An interval in percentage points, in brackets."""
+    if interval["low"] is None:
+        return f"[no interval: {interval['over']}]"
+    return f"[{_signed(interval['low'])}, {_signed(interval['high'])}]"
+
+
+def _excludes_zero(interval: Mapping[str, Any]) -> bool:
+    return Interval(**interval).excludes(0.0)
+
+
+def verdict(
+    name: str,
+    law: Mapping[str, Any] | None,
+    contrasts: Sequence[Mapping[str, Any]],
+    rungs: Sequence[object],
+    confidence: float,
+    amount: str = "at an equal number of samples",
+) -> list[str]:
+    """Sentences that follow from the intervals.
+
+    Args:
+        law: a fitted law as plain values, or None.
+        contrasts: a, b, why and the interval of their difference.
+        amount: how much data the rungs have, in words; said of every slope.
+    """
+    level = f"{round(100 * confidence)} %"
+    lines: list[str] = []
+    if law is not None:
+        slope = law["slope"]
+        found = f"{points(slope['estimate'])} a doubling of length, {level} interval {span(slope)}, R² {law['r2']:.2f}"
+        if not _excludes_zero(slope):
+            lines.append(f"{name}: no effect of length found {amount} ({found}).")
+        elif slope["estimate"] > 0:
+            lines.append(f"{name}: {amount}, longer samples give higher accuracy: {found}.")
+        else:
+            lines.append(f"{name}: {amount}, longer samples give lower accuracy: {found}.")
+        bend = law["bend"]
+        if bend is not None and _excludes_zero(bend):
+            shape = "steeper at the long end" if bend["estimate"] > 0 else "flatter, or falling, at the long end"
+            lines.append(
+                f"{name}: the curve is not a straight line in log2(length); it is {shape} "
+                f"({points(bend['estimate'])} for the squared term, {span(bend)})."
+            )
+    for contrast in contrasts:
+        difference = contrast["difference"]
+        figures = f"{points(difference['estimate'])}, {level} interval {span(difference)}"
+        if not _excludes_zero(difference):
+            lines.append(
+                f"{name}: {contrast['why']} ({contrast['a']} − {contrast['b']}): no difference found ({figures})."
+            )
+        else:
+            side = "higher" if difference["estimate"] > 0 else "lower"
+            lines.append(f"{name}: {contrast['why']}: {contrast['a']} is {side} than {contrast['b']} ({figures}).")
+    if not lines and rungs:
+        lines.append(f"{name}: one rung only; nothing can be said about length.")
+    return lines
