@@ -40,7 +40,7 @@ if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
     $as_root apt-get install -y -qq --no-install-recommends "$package" >/dev/null
 fi
 
-if [ -e "$venv" ] && [ ! -e "$venv/.long1k" ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ]; then
+if [ -e "$venv" ] && [ ! -e "$venv/.long1k" ] && [ ! -e "$venv/.made" ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ]; then
     echo "error: $venv is there already and was not made by this script" >&2
     echo "  -> remove it yourself, or name another: make VENV=/path/to/new" >&2
     exit 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -24,3 +25,11 @@ def real_data(*parts: str) -> Path:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     return path
+
+
+def need_extra(module: str) -> None:
+    """Skip a test module without an optional dependency, or fail where all data and extras are required."""
+    if importlib.util.find_spec(module) is None:
+        if os.environ.get("LONG1K_REQUIRE_DATA") == "1":
+            pytest.fail(f"{module} is not installed", pytrace=False)
+        pytest.skip(f"{module} is not installed (pip install '.[train]')", allow_module_level=True)

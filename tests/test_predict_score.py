@@ -20,8 +20,10 @@ from long1k.stages.score import score
 from long1k.tables import read_manifest, read_rejected, read_table
 from long1k.tokens import load_tokenizer
 from long1k.training.config import ModelInit
+from realdata import need_extra
 
-torch = pytest.importorskip("torch")
+need_extra("trl")
+import torch  # noqa: E402
 
 from long1k.generation.hf import TransformersEngine  # noqa: E402
 from long1k.training.checkpoint import new_model, save_checkpoint  # noqa: E402
@@ -190,3 +192,47 @@ def test_statuses_and_labels_of_imported_outputs(tmp_path: Path) -> None:
     before = (tmp_path / "s" / "manifest.json").stat().st_mtime_ns
     assert score(tmp_path / "s", tmp_path / "p").digest == read_manifest(tmp_path / "s").digest
     assert (tmp_path / "s" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_the_models_own_generation_settings_do_not_leak_in(checkpoint: Path, chat: Chat, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint, folder)
+    config = folder / "generation_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "repetition_penalty": 30.0, "min_new_tokens": 12}))
+    predict(tmp_path / "plain", **arguments(checkpoint, chat))
+    predict(tmp_path / "penalty", **arguments(folder, chat))
+    assert texts(tmp_path / "plain") == texts(tmp_path / "penalty")
+
+
+def test_a_changed_model_configuration_is_another_model(checkpoint: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from long1k.training.checkpoint import model_digest
+
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint, folder)
+    assert model_digest(folder) == model_digest(checkpoint)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.5}))
+    assert model_digest(folder) != model_digest(checkpoint)
+
+
+def test_more_test_problems_than_there_are_is_an_error() -> None:
+    from long1k.errors import RecipeError
+
+    with pytest.raises(RecipeError, match="62 test problems"):
+        list(MicroBenchmark(MicroBenchmarkConfig(count=500, steps=(1, 1))).load())
+
+
+def test_failed_grades_are_neither_agreement_nor_disagreement(tmp_path: Path) -> None:
+    rows = [
+        {"question": "q", "answer": "", "response": "\\boxed{2}", "ok": False},  # no gold: cannot be graded
+        {"question": "q", "answer": "2", "response": "\\boxed{2}", "ok": True},
+    ]
+    (tmp_path / "o.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    import_predictions(tmp_path / "p", tmp_path / "o.jsonl", {"label": "ok"}, name="x", arm=None)
+    scored = score(tmp_path / "s", tmp_path / "p")
+    assert [row.status for row in read_table(tmp_path / "s", Score)] == ["error", "correct"]
+    assert (scored.info["labelled"], scored.info["label_agreement"]) == (1, 1.0)

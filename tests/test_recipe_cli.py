@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -75,6 +76,51 @@ def test_a_recipe_expands_into_its_arms(tmp_path: Path) -> None:
         assert control.train is not None
         assert (control.train.batch_size, control.train.steps) == (2 * arms["L26"].train.batch_size, 5)
     assert arms["untrained"].train is None
+
+
+def _arms(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    return {arm.name: arm for arm in expand_arms(load_recipe(_write(tmp_path, change)))}
+
+
+def test_controls_match_steps_and_tokens_with_epochs_too(tmp_path: Path) -> None:
+    def change(r: dict[str, Any]) -> None:
+        r["arms"] = [
+            {"kind": "ladder", "targets": [100, 400], "samples": 50},
+            {"kind": "repeated", "of": "L400", "short": "L100"},
+            {"kind": "token_matched", "of": "L400", "short": "L100"},
+        ]
+        r["train"] = {"epochs": 4, "batch_size": 16, "learning_rate": 1e-5}
+
+    arms = _arms(tmp_path, change)
+    steps = math.ceil(4 * 50 / 16)
+    for name in ("repeat-L100-as-L400", "tokens-of-L400"):
+        train = arms[name].train
+        assert (train.steps, train.epochs, train.batch_size) == (steps, None, 64)
+        taken = train.steps * train.batch_size * 100
+        assert taken == steps * 16 * 400  # as many tokens as L400 takes in as many steps
+    assert arms["tokens-of-L400"].specs[0].samples == 200
+
+
+@pytest.mark.parametrize(
+    ("targets", "train", "message"),
+    [
+        ([100, 130], {"steps": 5, "batch_size": 2}, "only a batch of 2.6 samples would match"),
+        ([100, 200], {"steps": 5, "batch_size": 2, "packing": 400}, "with packing a batch counts rows"),
+        ([200, 100], {"steps": 5, "batch_size": 2}, "swap of and short"),
+    ],
+)
+def test_controls_that_cannot_match_are_refused(
+    targets: list[int], train: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    def change(r: dict[str, Any]) -> None:
+        r["arms"] = [
+            {"kind": "ladder", "targets": targets, "samples": 50},
+            {"kind": "repeated", "of": f"L{targets[1]}", "short": f"L{targets[0]}"},
+        ]
+        r["train"] = train
+
+    with pytest.raises(RecipeError, match=message):
+        _arms(tmp_path, change)
 
 
 UNKNOWN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -188,11 +234,11 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
 
 def test_set_changes_leaves(tmp_path: Path) -> None:
     path = _write(tmp_path)
-    made = load_recipe(path, ["train.learning_rate=1e-5", "arms.0.targets.1=60", "arms.0.targets=[26, 60]", "arms.2.of=L60",
-                              "arms.3.of=L60", "seeds=[3, 4]", "chat.thinking=openthoughts"])  # fmt: skip
+    made = load_recipe(path, ["train.learning_rate=1e-5", "arms.0.targets.1=60", "arms.0.targets=[26, 78]", "arms.2.of=L78",
+                              "arms.3.of=L78", "seeds=[3, 4]", "chat.thinking=openthoughts"])  # fmt: skip
     assert made.train is not None
     assert made.train.learning_rate == 1e-5
-    assert [arm.name for arm in expand_arms(made)][:2] == ["L26", "L60"]
+    assert [arm.name for arm in expand_arms(made)][:2] == ["L26", "L78"]
     assert (made.seeds, made.chat.thinking) == ([3, 4], "openthoughts")
     assert load_recipe(path).seeds == [0]
 

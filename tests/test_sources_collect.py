@@ -326,7 +326,7 @@ def test_lint_names_the_first_fault() -> None:
     assert lint_text("x", "fine", ["<|end|>", ""]) is None
     found = lint_text("x", "a\x00<|end|>", ["<|end|>"])
     assert found is not None
-    assert (found.reason, found.evidence) == ("nul_byte", "x, character 1")
+    assert (found.reason, found.evidence) == ("nul_byte", "x: a NUL at character 1")
 
 
 # --- verification, duplicates, contamination --------------------------------------------------------------

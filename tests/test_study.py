@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("trl")
+from realdata import need_extra
+
+need_extra("trl")
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 # Still smaller than --smoke: what is tested here is the machinery, not the model.
@@ -95,6 +97,21 @@ def test_controls_match_what_they_claim(root: Path) -> None:
     assert matched["tokens"] == repeated["tokens"]
     assert info("tokens-of-L527", "synthesize")["groups"][0]["made"] == 527  # type: ignore[index]
     assert not (root / "arms" / "repeat-L32-as-L527" / "seed-0" / "synthesize").exists()  # it has L32's samples
+
+
+@pytest.mark.slow
+def test_a_half_finished_study_is_analyzed_on_what_it_has(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "quickstart"
+    shutil.copytree(root, copy)
+    shutil.rmtree(copy / "arms" / "L263" / "seed-0" / "score")
+    done = long1k("analyze", str(copy))
+    assert done.returncode == 0, done.stderr
+    findings = json.loads((copy / "analyze" / "findings.json").read_text())
+    names = [arm["name"] for arm in findings["benchmarks"][0]["arms"]]
+    assert "L263" not in names
+    assert "untrained" in names
+    assert findings["benchmarks"][0]["law"]["slope"]["num_seeds"] == 1
+    assert "one training seed: none over seeds" in findings["benchmarks"][0]["law"]["slope"]["over"]
 
 
 @pytest.mark.slow

@@ -23,9 +23,10 @@ from long1k.tables import read_manifest, read_table
 from long1k.tokens import load_tokenizer
 from long1k.training.config import ModelInit, TrainConfig
 from long1k.training.data import IGNORED, TrainRow, collate, make_rows, pack, row_order
+from realdata import need_extra
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("trl")
+need_extra("trl")
+import torch  # noqa: E402
 
 from long1k.rows import Example  # noqa: E402
 from long1k.training.checkpoint import check_model_folder, load_model, new_model, pad_id  # noqa: E402
