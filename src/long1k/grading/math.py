@@ -29,7 +29,8 @@ def decide(gold: str, answer: str) -> Verdict | None:
     """Compare without algebra; None when only algebra can tell.
 
     Text that is equal after `normalize` is correct, unequal exact numbers are wrong. A unit or a name (`x =`)
-    on one side only is no difference, the problem has usually given it; two different ones are.
+    on one side only is no difference, the problem has usually given it; two different measures (cm, m) are. Words
+    that are no measure ("5 ways", "5 arrangements") are prose and are not compared.
     """
     if max(len(gold), len(answer)) > MAX_ANSWER_CHARS:
         return Verdict("error", f"longer than {MAX_ANSWER_CHARS} characters")
