@@ -294,3 +294,15 @@ def test_contrasts_are_said_by_their_intervals(difference: tuple[float, float | 
 def test_one_rung_says_nothing_about_length() -> None:
     assert _verdict("bench", None, [], RUNGS[:1], 0.95) == ["bench: one rung only; nothing can be said about length."]
     assert _verdict("bench", None, [], [], 0.95) == []
+
+
+def test_rounding_is_no_variation() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        lengths = sorted(rng.choice(np.arange(20, 9000), 4, replace=False).tolist())
+        y = np.tile(rng.integers(0, 2, (1, 3, 30)).astype(float), (4, 1, 1))
+        law = fit_law(lengths, y)
+        assert law.slope.low is None
+        assert not law.slope.excludes(0.0)
+        assert law.bend is not None
+        assert law.bend.low is None

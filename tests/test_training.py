@@ -267,7 +267,7 @@ def test_model_folders_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pickled"):
         check_model_folder(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not a tensor")
-    with pytest.raises(Exception, match=r"(?i)cannot load|header|invalid"):
+    with pytest.raises(DataError, match="cannot load the model"):
         load_model(tmp_path)
 
 

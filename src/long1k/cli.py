@@ -117,6 +117,10 @@ def collect(
         chat = _chat(tokenizer, thinking or "think", None)
     manifest = stage(out, made, config, chat, excluded=excluded, num_workers=workers)
     _say(collect_summary(out, manifest))
+    if manifest.rows_out == 0:
+        raise DataError(
+            "no row could be used", f"long1k show {out} --rejected shows why; map fields with --field question=NAME"
+        )
 
 
 @app.command(epilog="Example:  long1k synthesize pool --target 3000 --target 12000 --problems 2-4 --out examples")

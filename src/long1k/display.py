@@ -76,6 +76,8 @@ def _pick(rows: Any, row: int, row_id: str | None, id_field: str, folder: Path) 
         ):
             return candidate
     wanted = f"row {row}" if row_id is None else f"id {row_id}…"
+    if count == 0:
+        raise DataError(f"{folder} has no such rows at all", "look at the counts in its manifest.json")
     raise DataError(f"{folder} has {count:,} rows and none of them is {wanted}", "rows count from 0")
 
 

@@ -30,6 +30,16 @@ class Long1kError(Exception):
         self.what = what
         self.mend = mend
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors come back from worker processes; their parts, not the joined text, make them again."""
+        return _again, (type(self), self.what, self.mend)
+
+
+def _again(kind: type[Long1kError], what: str, mend: str | None) -> Long1kError:
+    error = kind.__new__(kind)
+    Long1kError.__init__(error, what, mend)
+    return error
+
 
 class RecipeError(Long1kError):
     """A recipe or a command-line option is wrong."""

@@ -302,7 +302,9 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
     if not isinstance(values, dict):
         raise RecipeError(f"{path} is not a recipe (a mapping of keys)", "start from one of the packaged recipes")
     if smoke:
-        leaves = values.get("smoke") or {}
+        leaves = values.get("smoke")
+        if not leaves:
+            raise RecipeError(f"{path} has no smallest form", "leave --smoke out, or add smoke: {train.steps: 10}")
         if not isinstance(leaves, dict):
             raise RecipeError(f"{path}: smoke is a mapping of leaves to values", "e.g. smoke: {train.steps: 10}")
         for key, value in leaves.items():

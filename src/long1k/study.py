@@ -14,6 +14,7 @@ was killed, finished or changed is continued by the same command.
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from long1k.chat import Chat
-from long1k.errors import EngineError
+from long1k.errors import DataError, EngineError, MissingExtraError
 from long1k.executors.local import run_jobs
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
@@ -38,6 +39,7 @@ from long1k.stages.synthesize import synthesize
 from long1k.stages.train import is_trained, train
 from long1k.tables import MANIFEST, Manifest, make_folder, read_manifest, write_atomic
 from long1k.tokens import load_tokenizer
+from long1k.training.checkpoint import check_model_folder
 
 Say = Callable[[str], None]
 
@@ -52,7 +54,7 @@ class Job:
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.arm} seed {self.seed}"
+        return f"{self.arm or 'the base model'}, seed {self.seed}"
 
 
 class Study:
@@ -142,6 +144,7 @@ def run_study(recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = pr
         say: is told each step as it ends.
     """
     study = Study(recipe, runs / recipe.name)
+    _check_training(study)
     started = time.time()
 
     def told(title: str, manifest: Manifest, detail: str) -> None:
@@ -160,6 +163,7 @@ def run_study(recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = pr
             num_workers=num_workers,
         )  # fmt: skip
         told("collect", pool, _rows(pool))
+        _check_pool(pool, study.root / "collect")
         limit = _positions(study) if recipe.train is not None else None
         for seed in recipe.seeds:
             for arm in study.arms:
@@ -179,6 +183,26 @@ def run_study(recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = pr
         page = report(study.root / "report", study.root)
         told("report", page, str(study.root / "report" / "report.html"))
     return study.root / "report" / "report.html"
+
+
+def _check_training(study: Study) -> None:
+    """Say at once, not after the data is made, that a model or a package is missing."""
+    if study.recipe.train is None:
+        return
+    for module in ("torch", "transformers", "trl", "accelerate", "datasets"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(module, "train")
+    if study.recipe.base is None:
+        check_model_folder(study.start_model)
+
+
+def _check_pool(pool: Manifest, folder: Path) -> None:
+    """A pool of nothing is told with its reasons, before anything is joined from it."""
+    if pool.rows_out == 0:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in pool.rejected.items())
+        raise DataError(
+            f"no row of the sources can be used ({reasons})", f"long1k show {folder} --rejected shows why; map fields"
+        )
 
 
 def _data_arms(study: Study) -> dict[str, Path]:

@@ -140,7 +140,8 @@ def study_summary(root: Path) -> str:
         if b["law"]:
             law = b["law"]
             lines.append(
-                f"  accuracy = {100 * law['intercept']:.1f} + {100 * law['slope']['estimate']:.1f} · log2(tokens), "
+                f"  accuracy = {100 * law['intercept']:.1f} {'+' if law['slope']['estimate'] >= 0 else '−'} "
+                f"{abs(100 * law['slope']['estimate']):.1f} · log2(tokens), "
                 f"slope {_interval(law['slope'], True)}, R² {law['r2']:.3f} (over seeds {law['r2_pooled']:.3f})"
             )
     lines.append("\nVerdict")

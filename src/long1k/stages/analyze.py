@@ -112,7 +112,7 @@ def analyze(
         "data": {name: _data(path, root) for name, path in data.items()},
         "published": [_published(name, *paths, confidence, root) for name, paths in published.items()],
     }
-    comparisons = sum(len(b["contrasts"]) + (2 if b["law"] else 0) for b in benchmarks)
+    comparisons = sum(len(b["contrasts"]) + _num_terms(b["law"]) for b in benchmarks)
     if comparisons > 1:
         findings["notes"] = [
             *findings.get("notes", []),
@@ -126,6 +126,11 @@ def analyze(
         out, stage=STAGE, config=settings, inputs=inputs, digest=digest_json(findings), files=[out / FINDINGS],
         started=started, rows_in=len(inputs), rows_out=len(inputs),
     )  # fmt: skip
+
+
+def _num_terms(law: Mapping[str, Any] | None) -> int:
+    """Terms of a law that the verdict may speak of: the slope, and the bend where there is one."""
+    return 0 if law is None else 1 + (law["bend"] is not None)
 
 
 def _arm(arm: ArmInfo) -> dict[str, Any]:
@@ -216,9 +221,19 @@ def _failed(name: str, shown: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence on grades that failed: they are not verdicts, though the rates count them as not correct."""
     total = sum(sum(arm["statuses"].values()) for arm in shown)
     failed = sum(arm["statuses"].get(status, 0) for arm in shown for status in ("error", "timeout"))
-    if not failed:
-        return []
-    return [f"{name}: {failed:,} of {total:,} answers could not be graded; the rates count them as not correct."]
+    lines = []
+    if failed:
+        lines.append(
+            f"{name}: {failed:,} of {total:,} answers could not be graded; the rates count them as not correct."
+        )
+    cut = [arm for arm in shown if arm["cut_frac"] > 0.02]
+    if cut:
+        worst = max(cut, key=lambda arm: float(arm["cut_frac"]))
+        lines.append(
+            f"{name}: more than 2 % of the outputs were cut at max_new_tokens in {len(cut)} of {len(shown)} arms, "
+            f"{100 * worst['cut_frac']:.0f} % in {worst['name']}; their accuracy is a lower bound."
+        )
+    return lines
 
 
 def _training(cell: Cell) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def _signed(value: float) -> str:
 def span(interval: Mapping[str, Any]) -> str:
     """An interval in percentage points, in brackets."""
     if interval["low"] is None:
-        return f"[no interval: {interval['over']}]"
+        return f"[no interval: {str(interval['over']).removesuffix(': no interval')}]"
     return f"[{_signed(interval['low'])}, {_signed(interval['high'])}]"
 
 

@@ -69,7 +69,7 @@ def load_model(folder: Path) -> Any:
         return transformers.AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # each library raises its own for a damaged file
         raise DataError(f"cannot load the model in {folder}: {error}", "check that the copy is complete") from None
 
 
