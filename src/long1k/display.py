@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,14 +167,10 @@ def _print_tokens(console: Console, example: Example, chat: Chat) -> None:
     encoded = chat.encode_example(example.prompt, example.completion)
     line = Text()
     before: bool | None = None
-    for piece, trained in zip(_decoded(chat, encoded.ids), encoded.trained, strict=True):
+    for piece, trained in zip(chat.tokenizer.pieces(encoded.ids), encoded.trained, strict=True):
         if trained != before:
             line.append(f"\n‖ {'trained' if trained else 'not trained'} ‖ ", style="bold")
         before = trained
         line.append(_visible(piece).replace("\n", "⏎\n") + "·", style="green" if trained else "dim")
     console.print(line)
     console.print(f"{sum(encoded.trained):,} of {len(encoded.ids):,} tokens are trained")
-
-
-def _decoded(chat: Chat, ids: Sequence[int]) -> list[str]:
-    return chat.tokenizer.pieces(ids)

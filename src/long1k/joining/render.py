@@ -17,8 +17,6 @@ from long1k.grading.extract import extract_answer, extract_parts
 from long1k.joining.linkers import BANKS
 from long1k.rows import Message, Span, Trace
 
-LAYOUTS = ("blocks", "turns")
-
 
 @dataclass(frozen=True, slots=True)
 class Joined:

@@ -14,8 +14,6 @@ from long1k.tables import MANIFEST, file_digest, read_manifest
 from long1k.tokens import Tokenizer
 from long1k.training.config import ModelInit
 
-WEIGHTS = "model.safetensors"
-
 
 def check_model_folder(folder: Path) -> None:
     """Refuse a folder that is no model, or whose weights would have to be unpickled.
