@@ -21,9 +21,10 @@ from long1k.grading.extract import extract_parts
 from long1k.joining.fit import LengthPool, Part, Request, coverage, fit, most_pairs
 from long1k.joining.linkers import BANKS, choose_linkers
 from long1k.joining.render import join, solution_text
+from long1k.joining.spec import JoinSpec
 from long1k.rows import Example, Trace, derive_seed
 from long1k.sources.micro import MicroConfig, MicroSource
-from long1k.stages.synthesize import JoinSpec, synthesize
+from long1k.stages.synthesize import synthesize
 from long1k.tables import MANIFEST, read_table
 from long1k.tokens import load_tokenizer
 

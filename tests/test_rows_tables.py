@@ -459,7 +459,7 @@ def test_rows_in_must_be_rows_out_and_rejected(rows_in: int, tmp_path: Path) -> 
 
 def test_examples_of_nested_rows_are_rebuilt_as_rows(tmp_path: Path) -> None:
     example = Example(
-        "e-1", "L1", (Message("user", "q"),), (Message("assistant", "a"),), ("1",), ("t-1",), (),
+        "e-1", "L1", (Message("user", "q"),), (Message("assistant", "a"),), ("1",), ("t-1",), ("p-1",), ("s#1",), ("MIT",), (),
         (Span("question", 0, 0, 0, 1),), "single", None, 5, 2, 1,
     )  # fmt: skip
     writer = TableWriter(tmp_path / "out", Example, stage="synthesize/1", config={}, inputs={})

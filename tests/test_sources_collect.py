@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from long1k.chat import Chat
+from long1k.curation.config import CollectConfig
 from long1k.curation.decontaminate import BenchmarkIndex, question_key
 from long1k.curation.lint import lint_text
 from long1k.curation.normalize import Fault, Parts, split_response
@@ -24,7 +25,7 @@ from long1k.rows import Trace
 from long1k.sources.jsonl import JsonlConfig, JsonlSource
 from long1k.sources.micro import MicroConfig, MicroSource
 from long1k.sources.raw import RawTrace
-from long1k.stages.collect import CollectConfig, collect
+from long1k.stages.collect import collect
 from long1k.tables import MANIFEST, Manifest, read_rejected, read_table
 from long1k.tokens import load_tokenizer
 from realdata import real_data

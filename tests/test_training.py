@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from long1k.chat import Chat
+from long1k.curation.config import CollectConfig
 from long1k.errors import DataError, EngineError
+from long1k.joining.spec import JoinSpec
 from long1k.sources.micro import MicroConfig, MicroSource
-from long1k.stages.collect import CollectConfig, collect
-from long1k.stages.synthesize import JoinSpec, synthesize
+from long1k.stages.collect import collect
+from long1k.stages.synthesize import synthesize
 from long1k.stages.train import is_trained, train
 from long1k.tables import read_manifest, read_table
 from long1k.tokens import load_tokenizer

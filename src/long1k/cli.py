@@ -91,9 +91,9 @@ def collect(
     workers: Workers = 1,
 ) -> None:
     """Make a clean trace pool: load, normalise tags, lint, verify, deduplicate, count tokens."""
+    from long1k.curation.config import CollectConfig
     from long1k.plugins import validate
     from long1k.recipe import load_recipe, make_benchmarks, make_sources, parse_leaf
-    from long1k.stages.collect import CollectConfig
     from long1k.stages.collect import collect as stage
     from long1k.summary import collect_summary
 
@@ -144,8 +144,8 @@ def synthesize(
     thinking: Thinking = None,
 ) -> None:
     """Join traces into samples of an exact length."""
+    from long1k.joining.spec import JoinSpec
     from long1k.plugins import validate
-    from long1k.stages.synthesize import JoinSpec
     from long1k.stages.synthesize import synthesize as stage
     from long1k.summary import synthesize_summary
     from long1k.tables import read_manifest

@@ -16,12 +16,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from long1k.benchmarks import BENCHMARKS
+from long1k.curation.config import CollectConfig
 from long1k.errors import RecipeError
 from long1k.generation.base import Sampling
+from long1k.joining.spec import JoinSpec
 from long1k.plugins import explain, load_plugin, validate
 from long1k.sources import SOURCES
-from long1k.stages.collect import CollectConfig
-from long1k.stages.synthesize import JoinSpec
 from long1k.training.config import ModelInit, TrainConfig
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names become folders
@@ -220,7 +220,9 @@ def _control(recipe: Recipe, spec: TokenMatched | Repeated, long: Arm, short: Ar
     samples the mismatch stays under 3 %, or the recipe is refused.
     """
     where = f"{recipe.name}: {spec.kind} of '{spec.of}' by '{spec.short}'"
-    tokens, few = (sum(one.target * one.samples for one in arm.specs) for arm in (long, short))
+    if any(one.target is None for one in (*long.specs, *short.specs)):
+        raise RecipeError(f"{where}: both need samples of a target length", "name arms of a ladder")
+    tokens, few = (sum((one.target or 0) * one.samples for one in arm.specs) for arm in (long, short))
     ratio = tokens / few
     if ratio < 1:
         raise RecipeError(f"{where}, which has more tokens", "swap of and short")
@@ -235,7 +237,9 @@ def _control(recipe: Recipe, spec: TokenMatched | Repeated, long: Arm, short: Ar
         samples = sum(one.samples for one in long.specs)
         steps = train.steps or max(1, math.ceil((train.epochs or 1) * samples / train.batch_size))
         longest = tokens / samples
-        factor = longest / short.specs[0].target  # samples of the short kind in one of the long kind
+        factor = longest / (
+            short.target_tokens or short.specs[0].target or 1
+        )  # samples of the short kind in one of the long kind
         batch = max(1, round(train.batch_size * factor / train.accumulation)) * train.accumulation
         if abs(batch / (train.batch_size * factor) - 1) > 0.03:
             raise RecipeError(

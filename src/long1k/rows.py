@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ class Example:
     """One SFT sample made of one or more traces.
 
     ``num_tokens`` counts the whole sample in the training tokenizer after the chat template,
-    ``num_supervised_tokens`` those that carry loss (the end token included).
+    ``num_supervised_tokens`` those that carry loss (the end token included).  ``problem_ids``,
+    ``sources`` ("name#row") and ``licenses`` have one entry a trace, as ``trace_ids`` has.
     """
 
     example_id: str
@@ -101,6 +102,9 @@ class Example:
     completion: tuple[Message, ...]
     answers: tuple[str, ...]
     trace_ids: tuple[str, ...]
+    problem_ids: tuple[str, ...]
+    sources: tuple[str, ...]
+    licenses: tuple[str, ...]
     linkers: tuple[str, ...]
     spans: tuple[Span, ...]
     mode: str

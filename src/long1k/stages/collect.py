@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
 
 from long1k.chat import Chat
+from long1k.curation.config import CollectConfig
 from long1k.curation.decontaminate import BenchmarkIndex
 from long1k.curation.lint import lint_text, lint_unicode
 from long1k.curation.normalize import Fault, Parts, check_parts, split_response
@@ -31,19 +31,6 @@ from long1k.tables import PART_ROWS, Manifest, TableWriter, digest_json, fingerp
 STAGE = "collect/1"
 _EVIDENCE = 500
 _ROW = 4000
-
-
-class CollectConfig(BaseModel):
-    """What is checked on the way into the pool."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    verify: Literal["drop", "mark", "keep"] = Field(
-        default="drop", description="compare each trace's answer with gold: drop wrong ones, mark them, or don't check"
-    )
-    dedup: bool = Field(default=True, description="drop traces with the same question, thinking and solution")
-    max_traces_per_problem: int | None = Field(default=None, ge=1, description="keep at most so many of one problem")
-    exclude_benchmarks: bool = Field(default=True, description="drop problems that stand in the recipe's benchmarks")
 
 
 @dataclass

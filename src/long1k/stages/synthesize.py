@@ -5,47 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Any
 
 from long1k.chat import Chat
 from long1k.errors import InfeasibleError
 from long1k.joining.fit import Part, Request, coverage, fit, most_pairs, part_counts
-from long1k.joining.linkers import BANKS, choose_linkers
+from long1k.joining.linkers import choose_linkers
 from long1k.joining.render import Joined, join
+from long1k.joining.spec import JoinSpec
 from long1k.progress import progress
 from long1k.rows import Example, Trace, content_id, derive_seed
 from long1k.tables import Manifest, TableWriter, fingerprint, is_current, read_manifest, read_table
 
 STAGE = "synthesize/1"
-
-
-class JoinSpec(BaseModel):
-    """One group of samples: how long, how many, made of how many problems."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    target: int = Field(ge=1, description="tokens of the whole sample, after the chat template")
-    samples: int = Field(ge=1)
-    tolerance: float = Field(default=0.01, ge=0, lt=1, description="share of the target; 0 demands the exact length")
-    num_problems: tuple[int, int] = Field(default=(2, 2), description="least and most traces a sample")
-    layout: Literal["blocks", "turns"] = "blocks"
-    linkers: str = "english"
-    shortfall: Literal["error", "allow"] = Field(default="error", description="what to do if the pool allows fewer")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> JoinSpec:
-        if not 1 <= self.num_problems[0] <= self.num_problems[1]:
-            raise ValueError("num_problems must be [least, most] with 1 <= least <= most")
-        if self.linkers not in BANKS:
-            raise ValueError(f"unknown bank of linking words '{self.linkers}'; known: {', '.join(BANKS)}")
-        return self
-
-    @property
-    def tolerance_tokens(self) -> int:
-        """The tolerance in whole tokens."""
-        return int(self.target * self.tolerance)
 
 
 def synthesize(
@@ -70,6 +42,8 @@ def synthesize(
     if is_current(out, fingerprint(STAGE, config, inputs)):
         return read_manifest(out)
     for spec in specs:
+        if spec.target is None or spec.mode not in ("independent", "single"):
+            raise InfeasibleError(f"arm {arm}: {spec.mode} without a target cannot be made yet", "give a target")
         if max_tokens is not None and spec.target + spec.tolerance_tokens > max_tokens:
             raise InfeasibleError(
                 f"arm {arm}: {spec.target:,} tokens are more than the model's {max_tokens:,} positions",
@@ -98,7 +72,9 @@ def _group(
         Part(i, t.num_question_tokens + t.num_thinking_tokens + t.num_solution_tokens, t.problem_id)
         for i, t in enumerate(traces)
     ]
-    request = Request(spec.target, spec.tolerance_tokens, spec.samples, *spec.num_problems)
+    assert spec.target is not None
+    target = spec.target
+    request = Request(target, spec.tolerance_tokens, spec.samples, *spec.num_problems)
 
     def build(chosen: Sequence[Part], rng: random.Random) -> tuple[Example, int] | None:
         members = [traces[part.index] for part in chosen]
@@ -110,11 +86,11 @@ def _group(
         return _example(arm, spec, members, linkers, joined, total, supervised), total
 
     overhead = _overhead(parts, build, spec.num_problems)
-    with progress(f"synthesize {arm} @ {spec.target:,}", None):
+    with progress(f"synthesize {arm} @ {target:,}", None):
         examples, lengths = fit(parts, request, build, overhead, lambda i: derive_seed(seed, "sample", i))
-    window = (spec.target - request.tolerance, spec.target + request.tolerance)
+    window = (target - request.tolerance, target + request.tolerance)
     account: dict[str, Any] = {
-        "target": spec.target, "tolerance_tokens": request.tolerance, "requested": spec.samples,
+        "target": target, "tolerance_tokens": request.tolerance, "requested": spec.samples,
         "made": len(examples), "layout": spec.layout, "linkers": spec.linkers,
         "coverage": round(coverage(parts, request, overhead), 4),
     }  # fmt: skip
@@ -129,7 +105,7 @@ def _group(
     problem_of = {trace.trace_id: trace.problem_id for trace in traces}
     account |= {
         "tokens": sum(lengths), "min_tokens": min(lengths), "max_tokens": max(lengths),
-        "exactly_on_target": sum(n == spec.target for n in lengths) / len(lengths),
+        "exactly_on_target": sum(n == target for n in lengths) / len(lengths),
         "within_tolerance": sum(window[0] <= n <= window[1] for n in lengths) / len(lengths),
         "supervised_tokens": sum(e.num_supervised_tokens for e in examples),
         "problems": sum(e.num_problems for e in examples),
@@ -204,6 +180,9 @@ def _example(
         completion=joined.completion,
         answers=joined.answers,
         trace_ids=tuple(trace.trace_id for trace in members),
+        problem_ids=tuple(trace.problem_id for trace in members),
+        sources=tuple(f"{trace.source}#{trace.source_row}" for trace in members),
+        licenses=tuple(trace.license or "unknown" for trace in members),
         linkers=linkers if len(members) > 1 else (),
         spans=joined.spans,
         mode="single" if len(members) == 1 else "independent",
