@@ -107,7 +107,7 @@ def example(name: str, words: str = "thinking") -> Example:
     answer = f"{second}{words}Next, \n</x>\\boxed{{1}}"
     return Example(
         f"e-{name}", name, (Message("user", first),), (Message("assistant", answer),), ("1", "2"), ("t-1", "t-2"),
-        ("", "Next, "), spans, "independent", 64, 64, 50, 2,
+        ("p-1", "p-2"), ("s#1", "s#2"), ("MIT", "MIT"), ("", "Next, "), spans, "independent", 64, 64, 50, 2,
     )  # fmt: skip
 
 
