@@ -86,7 +86,7 @@ def _room(module: str) -> str:
 
 
 def test_the_graph_was_read() -> None:
-    assert "long1k.tables" in GRAPH["long1k.stages.collect"]
+    assert "long1k.tables" in GRAPH["long1k.stages.collect.stage"]
     assert "long1k.study" in GRAPH["long1k.cli"]  # an import inside a function counts
     assert {_room(module) for module in GRAPH} >= {*ROOMS, *TOP, "stages"}
 
@@ -106,7 +106,10 @@ def test_stages_do_not_import_one_another() -> None:
         (module, other)
         for module, imported in GRAPH.items()
         for other in imported
-        if _room(module) == "stages" and _room(other) == "stages" and module != other and other != "long1k.stages"
+        if _room(module) == "stages"
+        and _room(other) == "stages"
+        and other != "long1k.stages"
+        and module.split(".")[2:3] != other.split(".")[2:3]  # a stage may have several files
     }
     assert found == set()
 

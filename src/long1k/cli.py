@@ -26,6 +26,8 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the result (new, or one to go on with).")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes to use; results do not depend on it.")]
+ExecutorKind = Annotated[str, typer.Option(help="Where data are made: local processes, or ray (extra: ray).")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. auto; default: one started here.")]
 Sets = Annotated[list[str], typer.Option("--set", help="Override a leaf: key.path=value. May be repeated.")]
 TokenizerOption = Annotated[
     str | None, typer.Option(help="Tokenizer folder, or package:micro. Default: the one the input was made with.")
@@ -51,6 +53,8 @@ def run(
     set_: Sets = [],  # noqa: B006
     smoke: Annotated[bool, typer.Option("--smoke", help="The recipe's smallest form, to see that all works.")] = False,
     workers: Workers = 2,
+    executor: ExecutorKind = "local",
+    address: Address = None,
 ) -> None:
     """Run a whole study, or go on with one that was stopped."""
     import resource
@@ -62,9 +66,10 @@ def run(
     loaded = load_recipe(recipe, set_, smoke=smoke)
     if smoke:
         runs = runs / "smoke"
+    from long1k.executors import Executor
     from long1k.study import run_study
 
-    page = run_study(loaded, runs, num_workers=workers, say=_say)
+    page = run_study(loaded, runs, num_workers=workers, say=_say, executor=Executor(workers, executor, address))
     from long1k.summary import study_summary
 
     _say(study_summary(page.parent.parent))
@@ -89,9 +94,12 @@ def collect(
     thinking: Thinking = None,
     set_: Sets = [],  # noqa: B006
     workers: Workers = 1,
+    executor: ExecutorKind = "local",
+    address: Address = None,
 ) -> None:
     """Make a clean trace pool: load, normalise tags, lint, verify, deduplicate, count tokens."""
     from long1k.curation.config import CollectConfig
+    from long1k.executors import Executor
     from long1k.plugins import validate
     from long1k.recipe import load_recipe, make_benchmarks, make_sources, parse_leaf
     from long1k.stages.collect import collect as stage
@@ -115,7 +123,7 @@ def collect(
         leaves = {key: parse_leaf(value) for key, value in (_pair(text, "--set") for text in set_)}
         config = validate(CollectConfig, {"verify": verify or "drop", **leaves}, "collect")
         chat = _chat(tokenizer, thinking or "think", None)
-    manifest = stage(out, made, config, chat, excluded=excluded, num_workers=workers)
+    manifest = stage(out, made, config, chat, excluded=excluded, executor=Executor(workers, executor, address))
     _say(collect_summary(out, manifest))
     if manifest.rows_out == 0:
         raise DataError(

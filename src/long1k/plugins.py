@@ -11,7 +11,14 @@ from pydantic import BaseModel, ValidationError
 
 from long1k.errors import MissingExtraError, RecipeError
 
-_EXTRA_OF = {"torch": "train", "transformers": "train", "trl": "train", "accelerate": "train", "datasets": "train"}
+_EXTRA_OF = {
+    "torch": "train",
+    "transformers": "train",
+    "trl": "train",
+    "accelerate": "train",
+    "datasets": "train",
+    "ray": "ray",
+}
 
 
 def need(module: str) -> Any:

@@ -24,6 +24,7 @@ from typing import Any
 
 from long1k.chat import Chat
 from long1k.errors import DataError, EngineError, MissingExtraError
+from long1k.executors import Executor
 from long1k.executors.local import run_jobs
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
@@ -135,15 +136,19 @@ def _locked(root: Path) -> Iterator[None]:
         yield
 
 
-def run_study(recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = print) -> Path:
+def run_study(
+    recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = print, executor: Executor | None = None
+) -> Path:
     """Run everything that is not done yet; returns the page's path (or the last folder made).
 
     Args:
         runs: parent folder of all runs.
         num_workers: processes that train and predict side by side, one thread each.
         say: is told each step as it ends.
+        executor: where data are made; local processes if not given.
     """
     study = Study(recipe, runs / recipe.name)
+    executor = executor or Executor(num_workers)
     _check_training(study)
     started = time.time()
 
@@ -157,10 +162,10 @@ def run_study(recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = pr
             name: [(item.item_id, item.question) for item in benchmark.load()] for name, benchmark in study.benchmarks
         }
         if recipe.base is not None:
-            _make_base(study, num_workers, told)
+            _make_base(study, executor, told)
         pool = collect(
             study.root / "collect", make_sources(recipe.sources), recipe.collect, study.chat, excluded=excluded,
-            num_workers=num_workers,
+            executor=executor,
         )  # fmt: skip
         told("collect", pool, _rows(pool))
         _check_pool(pool, study.root / "collect")
@@ -262,12 +267,12 @@ def _positions(study: Study) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _make_base(study: Study, num_workers: int, told: Callable[[str, Manifest, str], None]) -> None:
+def _make_base(study: Study, executor: Executor, told: Callable[[str, Manifest, str], None]) -> None:
     """The base model: its own traces, its own samples, trained from scratch."""
     base = study.recipe.base
     assert base is not None
     folder = study.root / "base"
-    pool = collect(folder / "collect", make_sources(base.sources), base.collect, study.chat, num_workers=num_workers)
+    pool = collect(folder / "collect", make_sources(base.sources), base.collect, study.chat, executor=executor)
     told("base: collect", pool, _rows(pool))
     made = synthesize(
         folder / "synthesize", folder / "collect", arm="base", specs=base.groups, seed=base.seed, chat=study.chat,

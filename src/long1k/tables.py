@@ -65,11 +65,14 @@ def _hash_array(array: pa.Array, hasher: Any) -> None:
     elif pa.types.is_struct(array.type):
         for child in array.flatten():
             _hash_array(child, hasher)
-    elif pa.types.is_string(array.type):
-        filled = array.fill_null("") if array.null_count else array
+    elif pa.types.is_string(array.type) or pa.types.is_binary(array.type) or pa.types.is_fixed_size_binary(array.type):
+        whole = array.cast(pa.binary()) if pa.types.is_fixed_size_binary(array.type) else array
+        filled = whole.fill_null(b"" if pa.types.is_binary(whole.type) else "") if array.null_count else whole
         lengths = pa.compute.binary_length(filled)
         hasher.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
-        hasher.update("".join(filled.to_pylist()).encode())
+        data, offsets = filled.buffers()[2], np.frombuffer(filled.buffers()[1], "<i4")[filled.offset :]
+        if data is not None and len(filled):
+            hasher.update(memoryview(data)[int(offsets[0]) : int(offsets[len(filled)])])
     elif pa.types.is_boolean(array.type):
         hasher.update(np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool).tobytes())
     else:
@@ -308,9 +311,6 @@ class TableWriter(Generic[R]):
     def _part(self, index: int) -> Path:
         return self.folder / f"part-{index:05d}.parquet"
 
-    def _rejected(self, index: int) -> Path:
-        return self.folder / f"rejected-{index:05d}.parquet"
-
     def has_part(self, index: int) -> bool:
         """Whether this part was already written, by this or an earlier, killed, run."""
         return self._part(index).is_file()
@@ -319,19 +319,10 @@ class TableWriter(Generic[R]):
         self, index: int, rows: Sequence[R], rejected: Sequence[Reject] = (), rows_in: int | None = None
     ) -> None:
         """Write one part and its rejected rows; rows_in defaults to their sum."""
-        taken = len(rows) + len(rejected) if rows_in is None else rows_in
-        if rejected:
-            self._write(self._rejected(index), to_arrow(list(rejected), Reject), taken)
-        else:  # a try that was killed between the two files may have left some
-            self._rejected(index).unlink(missing_ok=True)
-        self._write(self._part(index), to_arrow(list(rows), self.row_type), taken)
-
-    @staticmethod
-    def _write(path: Path, table: pa.Table, rows_in: int) -> None:
-        table = table.replace_schema_metadata({"rows_in": str(rows_in)})
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
+        write_part(
+            self.folder, index, to_arrow(list(rows), self.row_type),
+            to_arrow(list(rejected), Reject) if rejected else None, rows_in,
+        )  # fmt: skip
 
     def commit(self, num_parts: int, info: Mapping[str, Any] | None = None, *, balanced: bool = True) -> Manifest:
         """Merge the rejected rows, check that none was lost, and write the manifest.
@@ -340,22 +331,16 @@ class TableWriter(Generic[R]):
         one (joining, sampling) pass False and keep their own account in ``info``.
         """
         rejected_parts = sorted(self.folder.glob("rejected-*.parquet"))
-        if rejected_parts:
-            merged = pa.concat_tables([pq.read_table(path) for path in rejected_parts]).replace_schema_metadata(None)
-        else:
-            merged = to_arrow([], Reject)
-        self._write(self.folder / "rejected.parquet", merged, merged.num_rows)
         hasher, rows_in, rows_out, files = hashlib.sha256(), 0, 0, [self.folder / "rejected.parquet"]
         for index in range(num_parts):
-            part = pq.read_table(self._part(index))
-            rows_in += int((part.schema.metadata or {})[b"rows_in"])
-            rows_out += part.num_rows
-            hasher.update(content_digest(part).encode())
+            about = pq.read_metadata(self._part(index))
+            rows_in += int(about.metadata[b"rows_in"])
+            rows_out += about.num_rows
+            hasher.update(about.metadata[b"digest"])
             files.append(self._part(index))
-        hasher.update(content_digest(merged).encode())
-        reasons = Counter(merged.column("reason").to_pylist())
-        if balanced and rows_in != rows_out + merged.num_rows:
-            raise AssertionError(f"{self.folder}: {rows_in} rows in, but {rows_out} out + {merged.num_rows} rejected")
+        reasons, num_rejected = _merge(rejected_parts, self.folder / "rejected.parquet", hasher)
+        if balanced and rows_in != rows_out + num_rejected:
+            raise AssertionError(f"{self.folder}: {rows_in} rows in, but {rows_out} out + {num_rejected} rejected")
         manifest = finish(
             self.folder, stage=self.stage, config=self.config, inputs=self.inputs, digest=hasher.hexdigest(),
             files=files, started=self.started, rows_in=rows_in, rows_out=rows_out,
@@ -364,6 +349,50 @@ class TableWriter(Generic[R]):
         for path in rejected_parts:  # only now: a kill before the manifest must find them again
             path.unlink()
         return manifest
+
+
+def write_part(
+    folder: Path, index: int, rows: pa.Table, rejected: pa.Table | None = None, rows_in: int | None = None
+) -> None:
+    """Write one part of a table, its rejected rows first; any process may do it.
+
+    Args:
+        rows: in the schema of the table's row type.
+        rejected: in the schema of Reject, or None.
+        rows_in: rows that were taken from the input; their sum if not given.
+    """
+    num_rejected = 0 if rejected is None else rejected.num_rows
+    taken = rows.num_rows + num_rejected if rows_in is None else rows_in
+    rejected_path = folder / f"rejected-{index:05d}.parquet"
+    if rejected is not None and num_rejected:
+        write_parquet(rejected_path, rejected, rows_in=taken)
+    else:  # a try that was killed between the two files may have left some
+        rejected_path.unlink(missing_ok=True)
+    write_parquet(folder / f"part-{index:05d}.parquet", rows, rows_in=taken)
+
+
+def write_parquet(path: Path, table: pa.Table, rows_in: int = 0) -> None:
+    """Write a Parquet file whose name only ever holds the whole content; its metadata hold the content's digest."""
+    table = table.replace_schema_metadata({"rows_in": str(rows_in), "digest": content_digest(table)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    os.replace(temporary, path)
+
+
+def _merge(parts: Sequence[Path], target: Path, hasher: Any) -> tuple[Counter[str], int]:
+    """Rejected parts as one file, one part in memory at a time; (rows by reason, rows)."""
+    reasons: Counter[str] = Counter()
+    rows = 0
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with pq.ParquetWriter(temporary, schema_of(Reject), compression="zstd") as writer:
+        for path in parts:
+            table = pq.read_table(path)
+            hasher.update(table.schema.metadata[b"digest"])
+            reasons.update(table.column("reason").to_pylist())
+            rows += table.num_rows
+            writer.write_table(table.replace_schema_metadata(None))
+    os.replace(temporary, target)
+    return reasons, rows
 
 
 def iter_table(folder: Path, row_type: type[R]) -> Iterator[R]:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
 
 from long1k.errors import DataError
@@ -106,9 +107,22 @@ class Tokenizer:
             return [list(e.ids) for e in self._real.encode_batch_fast(list(texts), add_special_tokens=False)]
         return [list(e.ids) for e in self._fast.encode_batch(list(texts), add_special_tokens=False)]
 
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of many texts in one array: text i has ids[offsets[i] : offsets[i + 1]] (uint32; int64, n + 1)."""
+        if not self._checked:
+            self._check(texts[:_PROBE_ROWS])
+        if self._fast is not None:
+            ids, offsets = self._fast.encode_batch_flat(list(texts), add_special_tokens=False)
+            return np.frombuffer(ids, "<u4"), np.frombuffer(offsets, "<u8").astype(np.int64)
+        rows = self.encode_batch(texts)
+        lengths = np.array([0, *(len(row) for row in rows)], dtype=np.int64)
+        flat = np.fromiter((token for row in rows for token in row), dtype=np.uint32, count=int(lengths.sum()))
+        return flat, np.cumsum(lengths)
+
     def count(self, texts: Sequence[str]) -> list[int]:
         """Number of tokens of each text."""
-        return [len(ids) for ids in self.encode_batch(texts)]
+        _, offsets = self.encode_flat(texts)
+        return [int(n) for n in np.diff(offsets)]
 
     @property
     def counter(self) -> str:
@@ -126,11 +140,15 @@ class Tokenizer:
 
             fast = fastokens.Tokenizer.from_file(str(self.folder / "tokenizer.json"))
             got = [list(e.ids) for e in fast.encode_batch(probes, add_special_tokens=False)]
+            flat, offsets = fast.encode_batch_flat(probes, add_special_tokens=False)
         except BaseException as error:  # a Rust panic is a BaseException
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             return
-        if got == [self.encode(probe) for probe in probes]:
+        real = [self.encode(probe) for probe in probes]
+        joined = np.array([token for ids in real for token in ids], dtype="<u4").tobytes()
+        ends = np.cumsum([0, *(len(ids) for ids in real)]).astype("<u8").tobytes()
+        if got == real and flat == joined and offsets == ends:
             self._fast = fast
 
 

@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
 from typing import Any, TypeVar
 
 from long1k.errors import EngineError, Long1kError
@@ -16,6 +17,7 @@ from long1k.progress import SILENT
 J = TypeVar("J")
 T = TypeVar("T")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+_WAITING = 2  # jobs a worker that are sent ahead, so that none idles while the next is read
 
 
 def _start(threads: int, silent: bool) -> None:
@@ -37,10 +39,24 @@ def _start(threads: int, silent: bool) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def map_parts(
+    function: Callable[[J], T], jobs: Iterable[J], num_workers: int, address: str | None = None
+) -> Iterator[tuple[J, T]]:
+    """Run every job in local processes, or here if there is one worker only; see ``Executor.map``."""
+    del address
+    if num_workers == 1:
+        for job in jobs:
+            yield job, function(job)
+    else:
+        yield from run_jobs(function, jobs, num_workers)
+
+
 def run_jobs(
-    function: Callable[[J], T], jobs: Sequence[J], num_workers: int, threads: int = 1
+    function: Callable[[J], T], jobs: Iterable[J], num_workers: int, threads: int = 1
 ) -> Iterator[tuple[J, T]]:
     """Run ``function(job)`` for every job; yields (job, result) as they finish.
+
+    Jobs are taken from their iterable as workers get free, so that a long list of large jobs is never held.
 
     Args:
         function: importable from a module (it is sent to spawned processes).
@@ -51,28 +67,31 @@ def run_jobs(
         Long1kError: the first error of a job, after the running jobs have ended.
         EngineError: a worker died, out of memory most likely.
     """
-    if not jobs:
+    source = iter(jobs)
+    first = list(islice(source, num_workers * _WAITING))
+    if not first:
         return
     context = multiprocessing.get_context("spawn")
     for name in _THREADS:  # inherited before the worker imports anything
         os.environ.setdefault(name, str(threads))
     pool = ProcessPoolExecutor(
-        min(num_workers, len(jobs)), mp_context=context, initializer=_start, initargs=(threads, len(jobs) > 1)
+        min(num_workers, len(first)), mp_context=context, initializer=_start, initargs=(threads, len(first) > 1)
     )
     try:
-        futures: dict[Future[Any], J] = {pool.submit(function, job): job for job in jobs}
-        waiting = set(futures)
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        futures: dict[Future[Any], J] = {pool.submit(function, job): job for job in first}
+        while futures:
+            done, _ = wait(futures, return_when=FIRST_COMPLETED)
             for future in done:
+                job = futures.pop(future)
+                futures |= {pool.submit(function, more): more for more in islice(source, 1)}
                 try:
-                    yield futures[future], future.result()
+                    yield job, future.result()
                 except Long1kError:
                     raise
                 except Exception as error:
                     if type(error).__name__ == "BrokenProcessPool":
                         raise EngineError(
-                            f"a worker process died during {futures[future]}", "most likely memory: use --workers 1"
+                            f"a worker process died during {job}", "most likely memory: use --workers 1"
                         ) from None
                     raise
     except Exception:

@@ -1,0 +1,349 @@
+"""One part of a pool: raw rows in; traces, rejected rows and what must be compared across parts out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from long1k.chat import Chat
+from long1k.curation.config import CollectConfig
+from long1k.curation.decontaminate import BenchmarkIndex
+from long1k.curation.lint import lint_text, lint_unicode
+from long1k.curation.normalize import Fault, Parts, check_parts, split_response
+from long1k.grading.extract import extract_answer, extract_parts
+from long1k.grading.math import MathGrader
+from long1k.jsonlines import BadRow
+from long1k.rows import Reject, Trace, content_id, to_arrow, to_dict
+from long1k.sources.raw import Chunk, RawTrace
+from long1k.tables import write_parquet
+from long1k.tokens import load_tokenizer
+
+_EVIDENCE = 500
+_ROW = 4000
+KEY_BYTES = 10  # of an id's hash: see content_id
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every part needs to know; ``key`` tells contexts apart."""
+
+    key: str
+    config: CollectConfig
+    tokenizer: str
+    thinking: str
+    system: str | None
+    benchmarks: tuple[tuple[str, str], ...]
+    accuracies: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PartJob:
+    """One part to be made: from which rows, into which folder."""
+
+    index: int
+    source: str
+    chunk: Chunk
+    folder: Path
+    context: Context
+
+    def __str__(self) -> str:
+        return f"part {self.index} ({self.source})"
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A raw row whose text is in order."""
+
+    raw: RawTrace
+    parts: Parts
+
+
+class _Tools:
+    """What a process makes once for all its parts."""
+
+    def __init__(self, context: Context) -> None:
+        self.key = context.key
+        self.chat = Chat(load_tokenizer(context.tokenizer), context.thinking, context.system)
+        self.index = BenchmarkIndex(context.benchmarks)
+        self.grader = MathGrader()
+
+    def close(self) -> None:
+        self.grader.close()
+
+
+_tools: list[_Tools] = []
+
+
+def _tools_of(context: Context) -> _Tools:
+    if not _tools or _tools[0].key != context.key:
+        close_tools()
+        _tools.append(_Tools(context))
+    return _tools[0]
+
+
+def close_tools() -> None:
+    """End what this process had started for its parts."""
+    while _tools:
+        _tools.pop().close()
+
+
+def keys_path(folder: Path, index: int) -> Path:
+    """Where a part's keys lie; written last, so it also says that the part is there."""
+    return folder / f"keys-{index:05d}.parquet"
+
+
+def stage_part(job: PartJob) -> None:
+    """Make one part: rows-N, rejected-N, outcomes-N and, last, keys-N, each written atomically."""
+    tools = _tools_of(job.context)
+    rows = job.chunk.load()
+    traces, rejected, outcomes, signatures = _curate(job.source, rows, job.context, tools)
+    folder, index = job.folder, job.index
+    write_parquet(folder / f"rows-{index:05d}.parquet", to_arrow(traces, Trace))
+    write_parquet(folder / f"rejected-{index:05d}.parquet", to_arrow(rejected, Reject))
+    if job.context.config.difficulty.origin == "pass_rate":
+        problems = pa.array([_key(problem) for problem, _ in outcomes], pa.binary(KEY_BYTES))
+        right = pa.array([verdict for _, verdict in outcomes], pa.bool_())
+        write_parquet(folder / f"outcomes-{index:05d}.parquet", pa.table({"problem": problems, "right": right}))
+    columns: dict[str, pa.Array] = {
+        "trace": pa.array([_key(t.trace_id) for t in traces], pa.binary(KEY_BYTES)),
+        "problem": pa.array([_key(t.problem_id) for t in traces], pa.binary(KEY_BYTES)),
+        "tokens": pa.array([t.num_thinking_tokens + t.num_solution_tokens for t in traces], pa.int64()),
+        "split": pa.array([t.split for t in traces], pa.string()),
+    }
+    for name, values in signatures.items():
+        columns[name] = pa.array([row.tobytes() for row in values], pa.binary())
+    write_parquet(keys_path(folder, index), pa.table(columns), rows_in=len(rows))
+
+
+def _key(row_id: str) -> bytes:
+    return bytes.fromhex(row_id.split("-")[1])
+
+
+def _curate(
+    source: str, rows: Sequence[RawTrace | BadRow], context: Context, tools: _Tools
+) -> tuple[list[Trace], list[Reject], list[tuple[str, bool]], dict[str, np.ndarray]]:
+    """Traces, rejected rows, (problem id, right or not) of every attempt, and signatures of the traces."""
+    config = context.config
+    rejected: list[Reject] = []
+    candidates: list[_Candidate] = []
+    attempts: list[tuple[str, bool]] = []
+
+    def reject(raw: RawTrace | BadRow, reason: str, evidence: str) -> None:
+        rejected.append(make_reject(source, raw, reason, evidence))
+        if isinstance(raw, RawTrace):
+            attempts.append((problem_id_of(raw), False))
+
+    for raw in rows:
+        found = _candidate(raw, tools.chat, config)
+        if isinstance(found, Fault):
+            reject(raw, found.reason, found.evidence)
+        else:
+            candidates.append(found)
+    candidates = _decontaminated(candidates, tools, config, reject)
+    checked: list[tuple[_Candidate, bool | None]] = []
+    for candidate, verdict, fault in _verify(candidates, config, tools.grader):
+        if fault is not None:
+            reject(candidate.raw, fault.reason, fault.evidence)
+        else:
+            checked.append((candidate, verdict))
+            if verdict is not None:
+                attempts.append((problem_id_of(candidate.raw), verdict))
+    kept, counts, signatures = _count([c for c, _ in checked], tools, config)
+    traces = [
+        _trace(source, candidate, verdict, counts[at], context)
+        for at, (candidate, verdict) in enumerate(checked)
+        if kept[at] is None
+    ]
+    for (candidate, _), fault in zip(checked, kept, strict=True):
+        if fault is not None:
+            rejected.append(make_reject(source, candidate.raw, fault.reason, fault.evidence))
+    return traces, rejected, attempts, signatures
+
+
+def make_reject(source: str, row: RawTrace | BadRow, reason: str, evidence: str) -> Reject:
+    """A row of ``rejected``: texts shortened, and only characters that can be stored."""
+    if isinstance(row, BadRow):
+        text = row.row
+    else:
+        text = json.dumps({k: v for k, v in asdict(row).items() if v not in (None, ())}, ensure_ascii=True)
+    return Reject(reason, _storable(evidence)[:_EVIDENCE], source, _plain(row.source_row), _storable(text)[:_ROW])
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\\0")
+
+
+def _plain(text: str) -> str:
+    """A text that can be stored: half surrogates written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def problem_id_of(raw: RawTrace) -> str:
+    """The content hash of a problem: its question, without surrounding white space."""
+    return content_id("p", raw.question.strip())
+
+
+def _candidate(raw: RawTrace | BadRow, chat: Chat, config: CollectConfig) -> _Candidate | Fault:
+    """A raw row with its text taken apart and linted, or its first fault."""
+    if isinstance(raw, BadRow):
+        return Fault(raw.reason, raw.evidence)
+    for name in ("question", "answer", "response", "thinking", "solution"):
+        text = getattr(raw, name)
+        if text is not None:
+            fault = Fault("empty_field", f"{name} is empty") if not text.strip() else lint_unicode(name, text)
+            if fault is not None and not (name == "response" and fault.reason == "empty_field"):
+                return fault
+    for name in ("teacher", "subject", "license", "difficulty_origin"):
+        fault = lint_unicode(name, getattr(raw, name) or "")
+        if fault is not None:
+            return fault
+    if config.domains is not None and raw.subject not in config.domains:
+        return Fault("other_domain", f"subject {raw.subject!r}; wanted: {', '.join(config.domains)}")
+    parts = _parts_of(raw)
+    if isinstance(parts, Fault):
+        return parts
+    specials = chat.tokenizer.special_tokens
+    texts = [("question", raw.question), ("thinking", parts.thinking), ("solution", parts.solution)]
+    for name, text in [*texts, *([("answer", raw.answer)] if raw.answer is not None else [])]:
+        fault = lint_text(name, text, specials)
+        if fault is not None:
+            return fault
+    return _Candidate(raw, parts)
+
+
+def _parts_of(raw: RawTrace) -> Parts | Fault:
+    if raw.response is not None:
+        return split_response(raw.response, raw.tags)
+    return check_parts(Parts((raw.thinking or "").strip(), (raw.solution or "").strip(), "given"))
+
+
+def _decontaminated(
+    candidates: list[_Candidate], tools: _Tools, config: CollectConfig, reject: Any
+) -> list[_Candidate]:
+    """Candidates whose problem stands in no benchmark."""
+    kept = []
+    for candidate in candidates:
+        item = tools.index.match(candidate.raw.question)
+        if item is None:
+            kept.append(candidate)
+        else:
+            reject(candidate.raw, "in_benchmark", f"the same question, after normalisation, as {item}")
+    return kept
+
+
+def _verify(
+    candidates: list[_Candidate], config: CollectConfig, grader: MathGrader
+) -> Iterable[tuple[_Candidate, bool | None, Fault | None]]:
+    """Each candidate with its verdict, or with the fault that costs it its place."""
+    if config.verify == "keep":
+        return [(candidate, candidate.raw.correct, None) for candidate in candidates]
+    golds = [c.raw.gold_parts or ((c.raw.answer,) if c.raw.answer else ()) for c in candidates]
+    answers = [_answers(c.parts.solution, len(gold)) for c, gold in zip(candidates, golds, strict=True)]
+    pairs = [
+        (one, said)
+        for gold, answer in zip(golds, answers, strict=True)
+        for one, said in zip(gold, answer, strict=True)
+        if said is not None
+    ]
+    verdicts = iter(grader.grade_many(pairs))
+    made: list[tuple[_Candidate, bool | None, Fault | None]] = []
+    for candidate, gold, answer in zip(candidates, golds, answers, strict=True):
+        found = [
+            (said, one, next(verdicts) if said is not None else None) for one, said in zip(gold, answer, strict=True)
+        ]
+        value, fault = _judged(found)
+        if value is True or config.verify == "mark":
+            made.append((candidate, value, None))
+        else:
+            made.append((candidate, value, fault))
+    return made
+
+
+def _answers(solution: str, num_parts: int) -> list[str | None]:
+    """What a solution says, part by part."""
+    if num_parts == 0:
+        return []
+    found = [extract_answer(solution)] if num_parts == 1 else extract_parts(solution, num_parts)
+    return [None if one is None else one.value for one in found]
+
+
+def _judged(found: Sequence[tuple[str | None, str, Any]]) -> tuple[bool | None, Fault | None]:
+    """The verdict over all parts of an answer; the first part that is not right decides."""
+    if not found:
+        return None, Fault("no_gold", "the source gives no answer to compare with")
+    for number, (said, gold, verdict) in enumerate(found, 1):
+        where = f"part {number}: " if len(found) > 1 else ""
+        if said is None:
+            return False, Fault("no_answer", f"{where}the solution states none; gold is {gold!r}")
+        shown = f"{where}answer {said!r}, gold {gold!r}"
+        if verdict.status == "wrong":
+            return False, Fault("wrong_answer", shown)
+        if verdict.status != "correct":
+            return None, Fault(f"verify_{verdict.status}", f"{shown}; {verdict.note}")
+    return True, None
+
+
+def _count(
+    candidates: Sequence[_Candidate], tools: _Tools, config: CollectConfig
+) -> tuple[list[Fault | None], list[tuple[int, int, int]], dict[str, np.ndarray]]:
+    """Faults, tokens of question, thinking and solution, and the wanted signatures of those without fault."""
+    tokenizer = tools.chat.tokenizer
+    texts = [text for c in candidates for text in (c.raw.question, c.parts.thinking, c.parts.solution)]
+    ids, offsets = tokenizer.encode_flat(texts)
+    lengths = np.diff(offsets).reshape(-1, 3)
+    faults: list[Fault | None] = [None] * len(candidates)
+    if tokenizer.unk_id is not None:
+        for at in np.flatnonzero(ids == tokenizer.unk_id):
+            which = int(np.searchsorted(offsets, at, side="right")) - 1
+            row, name = which // 3, ("question", "thinking", "solution")[which % 3]
+            faults[row] = faults[row] or Fault(
+                "unknown_token", f"{name} has words that the tokenizer does not know: {texts[which][:80]!r}"
+            )
+    return faults, [(int(q), int(t), int(s)) for q, t, s in lengths], {}
+
+
+def _trace(
+    source: str, candidate: _Candidate, verdict: bool | None, counts: tuple[int, int, int], context: Context
+) -> Trace:
+    raw, parts = candidate.raw, candidate.parts
+    answer = raw.answer
+    if answer is None:
+        found = extract_answer(parts.solution)
+        answer = found.value if found is not None else ""
+    problem_id = problem_id_of(raw)
+    if context.accuracies:
+        known = context.accuracies.get(problem_id)
+        origin = None if known is None else f"1 - accuracy in {context.config.difficulty.path}"
+        raw = replace(raw, difficulty=None if known is None else 1 - known, difficulty_origin=origin)
+    return Trace(
+        trace_id=content_id("t", raw.question, answer, parts.thinking, parts.solution),
+        problem_id=problem_id,
+        question=raw.question,
+        answer=answer,
+        thinking=parts.thinking,
+        solution=parts.solution,
+        teacher=raw.teacher,
+        correct=verdict,
+        num_question_tokens=counts[0],
+        num_thinking_tokens=counts[1],
+        num_solution_tokens=counts[2],
+        subject=raw.subject,
+        difficulty=raw.difficulty,
+        difficulty_origin=raw.difficulty_origin,
+        split=parts.split,
+        source=source,
+        source_row=_plain(raw.source_row),
+        license=raw.license,
+    )
+
+
+def make_reject_of_trace(trace: Trace, reason: str, evidence: str) -> Reject:
+    """A row of ``rejected`` from a trace that was found to be one too many."""
+    text = json.dumps({k: v for k, v in to_dict(trace).items() if v is not None}, ensure_ascii=True)
+    return Reject(reason, evidence[:_EVIDENCE], trace.source, trace.source_row, text[:_ROW])
