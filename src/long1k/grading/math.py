@@ -34,6 +34,8 @@ def decide(gold: str, answer: str) -> Verdict | None:
     """
     if max(len(gold), len(answer)) > MAX_ANSWER_CHARS:
         return Verdict("error", f"longer than {MAX_ANSWER_CHARS} characters")
+    if gold == answer and _DIGITS.fullmatch(gold):  # most pairs
+        return Verdict("correct", "equal text")
     left, right = split(gold), split(answer)
     if not left.core:
         return Verdict("error", "the gold answer is empty")

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from long1k.grading.normalize import MAX_ANSWER_CHARS
+from long1k.grading.worker import WALL_FACTOR
 
 Status = Literal["correct", "wrong", "timeout", "error"]
 
@@ -43,8 +44,8 @@ class GraderPool:
     """Up to `num_workers` persistent processes that each compare one (gold, answer) pair at a time.
 
     Processes start at the first use. Each pair is tried exactly once: a worker that takes longer than
-    `timeout_seconds` is killed (status "timeout"), one that dies or exceeds `memory_mib` is replaced (status
-    "error"). `check` names the "module:function" that workers call as `check(gold, answer)` for a
+    `timeout_seconds` of computing is killed (status "timeout"), one that dies or exceeds `memory_mib` is
+    replaced (status "error"). `check` names the "module:function" that workers call as `check(gold, answer)` for a
     (status, note). Use it as a context manager, or call `close`.
     """
 
@@ -184,7 +185,7 @@ class _Worker:
         except OSError:
             return self._died()
         self.job = index
-        self.deadline = time.monotonic() + self.timeout_seconds
+        self.deadline = time.monotonic() + self.timeout_seconds * WALL_FACTOR
         return None
 
     def poll(self) -> Verdict | None:
@@ -235,8 +236,8 @@ class _Worker:
         code = self._process.returncode if code is None else code
         if not started:
             raise RuntimeError(f"a grading worker ended while it was starting (exit status {code})")
-        if code < 0 and -code == signal.SIGALRM:
-            # The worker's own alarm, which normally is behind ours, went off: the same event.
+        if code < 0 and -code in (signal.SIGPROF, signal.SIGALRM):
+            # Its computing time was used up; or the clock's, which normally ends behind our own deadline.
             return Verdict("timeout", f"no verdict within {self.timeout_seconds:g} seconds")
         cap = f"memory cap {self.memory_mib} MiB"
         return Verdict("error", f"the grading worker died (exit status {code}, {cap})")
