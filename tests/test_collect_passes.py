@@ -74,6 +74,13 @@ def test_ray_makes_the_same_pool(tmp_path: Path, micro_chat: Chat) -> None:
     assert _files(tmp_path / "ray") == _files(tmp_path / "local")
 
 
+def test_a_cluster_that_is_not_there_is_said_within_seconds() -> None:
+    need_extra("ray")
+    for address in ("127.0.0.1:9", "nonsense"):
+        with pytest.raises(EngineError, match=f"no Ray cluster at {address}"):
+            list(Executor(1, "ray", address).map(_same, [1]))
+
+
 def test_a_row_that_no_worker_can_pass_on_is_an_error_everywhere(tmp_path: Path) -> None:
     for executor in (Executor(1), Executor(2)):
         with pytest.raises(DataError, match="nothing of 2"):

@@ -7,8 +7,10 @@ on a file system that all of them see.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from long1k.errors import EngineError, Long1kError
@@ -17,6 +19,7 @@ from long1k.plugins import need
 J = TypeVar("J")
 T = TypeVar("T")
 _WAITING = 2  # jobs a worker that are sent ahead, so that none idles while the next is read
+_KNOCK_SECONDS = 5
 
 
 def map_parts(
@@ -62,6 +65,8 @@ def _connect(ray: Any, num_workers: int, address: str | None) -> None:
     # Workers import this package as this process does, installed or not.
     paths = os.pathsep.join(p for p in (_root(), os.environ.get("PYTHONPATH", "")) if p)
     settings["runtime_env"] = {"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}}
+    if address is not None and address != "auto":
+        _knock(address)
     try:
         ray.init(**settings)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -69,9 +74,18 @@ def _connect(ray: Any, num_workers: int, address: str | None) -> None:
         raise EngineError(f"cannot reach {where}: {error}", "check --address; `ray status` shows a cluster") from None
 
 
-def _root() -> str:
-    from pathlib import Path
+def _knock(address: str) -> None:
+    """Fail in seconds where nobody listens; Ray itself would go on trying for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"no Ray cluster at {address}: {error}", "give host:port as `ray start --head` prints it, or auto"
+        ) from None
 
+
+def _root() -> str:
     return str(Path(__file__).resolve().parents[2])
 
 
