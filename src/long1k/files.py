@@ -106,8 +106,9 @@ def find_files(path: Path) -> list[LocalFile]:
     if any(character in str(path) for character in "*?["):
         parts = path.parts
         fixed = next(i for i, part in enumerate(parts) if any(character in part for character in "*?["))
-        root = Path(*parts[:fixed]) if fixed else Path()
-        found = sorted(_below(file, root) for file in root.glob(str(PurePosixPath(*parts[fixed:]))) if file.is_file())
+        root, pattern = Path(*parts[:fixed]) if fixed else Path(), PurePosixPath(*parts[fixed:]).as_posix()
+        names = [_below(file, root) for file in root.glob(pattern) if file.is_file()]
+        found = sorted(name for name in names if _hidden(pattern) or not _hidden(name))
         if not found:
             raise DataError(f"no file matches {path}", "check the path; ** goes through folders")
         return [LocalFile(str(root / name), name) for name in found]

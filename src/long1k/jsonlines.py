@@ -42,6 +42,9 @@ class BadRow:
     row: str
 
 
+Row = tuple[int, dict[str, Any] | BadRow]  # number in its file, from 1
+
+
 def field_name(field: str, row: Mapping[str, Any], mapped: Mapping[str, str]) -> str:
     """What a row calls one of our fields: as mapped, else our name, else the first known alias it has."""
     if field in mapped or field in row:

@@ -13,15 +13,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from long1k.errors import DataError
 from long1k.files import Place, look_at, open_plain, reading
-from long1k.jsonlines import BOM, MAX_ROW_BYTES, BadRow, LongLine, iter_lines, parse_line
+from long1k.jsonlines import BOM, MAX_ROW_BYTES, BadRow, LongLine, Row, iter_lines, parse_line
+from long1k.parquet import parquet_chunks, parquet_columns
 
 MAX_ARRAY_BYTES = 1 << 30
 _BLOCK = 8 << 20
@@ -29,10 +28,6 @@ _BLANK = np.frombuffer(b"\t\n\v\f\r ", dtype=np.uint8)
 _SHOWN = 2000
 _ESCAPED = re.compile("[\udc80-\udcff]")  # how surrogateescape writes bytes that are not UTF-8
 _SPACE = re.compile(r"[ \t\r\n]*")
-# A row group is decoded from its start: beyond so many chunks of it, one process reads and hands out.
-_CHUNKS_PER_GROUP = 4
-
-Row = tuple[int, "dict[str, Any] | BadRow"]
 
 
 class RowChunk(Protocol):
@@ -117,43 +112,6 @@ class HeldCells:
                 yield number, {name: field or None for name, field in zip(self.header, fields, strict=True)}
 
 
-@dataclass(frozen=True, slots=True)
-class ParquetRows:
-    """Rows of a Parquet file: (row group, first row in it, number of rows) of each piece."""
-
-    place: Place
-    pieces: tuple[tuple[int, int, int], ...]
-    first: int
-    columns: tuple[str, ...] | None
-
-    @property
-    def num_rows(self) -> int:
-        """How many there are."""
-        return sum(count for _, _, count in self.pieces)
-
-    def rows(self) -> Iterator[Row]:
-        """Read them."""
-        number = self.first
-        with reading(self.place, None), self.place.open() as handle, pq.ParquetFile(handle) as file:
-            for group, start, count in self.pieces:
-                table = file.read_row_group(group, columns=_chosen(file, self.columns), use_threads=False)
-                yield from _table_rows(table.slice(start, count), number)
-                number += count
-
-
-@dataclass(frozen=True, slots=True)
-class HeldTable:
-    """Rows of a Parquet file as an Arrow stream."""
-
-    stream: bytes
-    num_rows: int
-    first: int
-
-    def rows(self) -> Iterator[Row]:
-        """Decode them."""
-        yield from _table_rows(pa.ipc.open_stream(self.stream).read_all(), self.first)
-
-
 def row_chunks(
     place: Place,
     size: int,
@@ -177,7 +135,7 @@ def row_chunks(
     kind, compression = look_at(place, wanted)
     with reading(place, compression):
         if kind == "parquet":
-            yield from _parquet_chunks(place, size, limit, columns)
+            yield from parquet_chunks(place, size, limit, columns)
         elif kind == "csv":
             yield from _csv_chunks(place, compression, size, limit, max_row_bytes)
         elif kind == "json":
@@ -199,8 +157,7 @@ def column_names(place: Place, wanted: str = "auto") -> list[str] | None:
     kind, compression = look_at(place, wanted)
     with reading(place, compression):
         if kind == "parquet":
-            with place.open() as handle, pq.ParquetFile(handle) as file:
-                return _unique(place, file.schema_arrow.names)
+            return _unique(place, parquet_columns(place))
         if kind == "csv":
             with open_plain(place, compression) as handle:
                 header = next(_csv_records(place, handle, MAX_ROW_BYTES), None)
@@ -244,8 +201,8 @@ def _line_ranges(
         if base == 0 and starts.size:
             doubtful[0] = True  # a byte order mark may hide a blank line
         keep = np.ones(starts.size, dtype=bool)
-        for index in np.flatnonzero(doubtful):
-            keep[index] = not _is_blank(again, base + int(starts[index]), max_row_bytes)
+        for line in np.flatnonzero(doubtful):
+            keep[line] = not _is_blank(again, base + int(starts[line]), max_row_bytes)
         numbers = np.flatnonzero(keep) + num_lines + 1
         rows = starts[keep] + base
         for index in range(-num_rows % size, len(rows), size):
@@ -346,65 +303,3 @@ def _csv_records(place: Place, handle: IO[bytes], max_row_bytes: int) -> Iterato
             f"{place.label} is not a whole CSV file: line {reader.line_num}: {error}",
             'a quoted field ends with one ", and doubles those inside it',
         ) from None
-
-
-def _chosen(file: Any, columns: Sequence[str] | None) -> list[str] | None:
-    return None if columns is None else [name for name in file.schema_arrow.names if name in columns]
-
-
-def _parquet_chunks(place: Place, size: int, limit: int | None, columns: Sequence[str] | None) -> Iterator[RowChunk]:
-    names = None if columns is None else tuple(columns)
-    pieces: list[tuple[int, int, int]] = []
-    first, begun = 1, 1
-    with place.open() as handle, pq.ParquetFile(handle, buffer_size=1 << 20) as file:
-        for group in range(file.metadata.num_row_groups):
-            in_group = file.metadata.row_group(group).num_rows
-            wanted = in_group if limit is None else min(in_group, limit - first + 1)
-            if wanted <= 0:
-                break
-            if in_group > _CHUNKS_PER_GROUP * size or not place.near:
-                if pieces:
-                    yield ParquetRows(place, tuple(pieces), begun, names)
-                    pieces = []
-                chosen = _chosen(file, columns)
-                for batch in file.iter_batches(size, row_groups=[group], columns=chosen, use_threads=False):
-                    if wanted <= 0:
-                        break
-                    batch = batch.slice(0, wanted)
-                    yield _hold(batch, first)
-                    first, wanted = first + batch.num_rows, wanted - batch.num_rows
-                begun = first
-                continue
-            start = 0
-            while start < wanted:
-                count = min(wanted - start, size - (first - begun))
-                pieces.append((group, start, count))
-                first, start = first + count, start + count
-                if first - begun == size:
-                    yield ParquetRows(place, tuple(pieces), begun, names)
-                    pieces, begun = [], first
-    if pieces:
-        yield ParquetRows(place, tuple(pieces), begun, names)
-
-
-def _hold(batch: pa.RecordBatch, first: int) -> HeldTable:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return HeldTable(sink.getvalue().to_pybytes(), batch.num_rows, first)
-
-
-def _table_rows(table: pa.Table, first: int) -> Iterator[Row]:
-    try:
-        rows: list[Any] = table.to_pylist()
-    except UnicodeDecodeError:  # in some cell of some row: find which
-        rows = [_table_row(table.slice(index, 1), first + index) for index in range(table.num_rows)]
-    yield from enumerate(rows, first)
-
-
-def _table_row(table: pa.Table, number: int) -> dict[str, Any] | BadRow:
-    try:
-        row: dict[str, Any] = table.to_pylist()[0]
-        return row
-    except UnicodeDecodeError as error:
-        return BadRow(str(number), "invalid_utf8", str(error), "")
