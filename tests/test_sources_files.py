@@ -98,7 +98,7 @@ _ROWS = st.lists(
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(rows=_ROWS)
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_written_rows_are_read_back(suffix: str, tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     path = write_rows(tmp_path_factory.mktemp("rows") / f"rows{suffix}", rows)
     found = _load(path)
@@ -126,7 +126,7 @@ def _shaped(shape: str, question: str, reply: str) -> dict[str, Any]:
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".parquet"])
 @pytest.mark.parametrize("shape", ["messages", "prompt", "sharegpt", "alpaca", "qa"])
 @given(pairs=st.lists(st.tuples(_TEXT, _TEXT), min_size=1, max_size=9))
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_shape_gives_the_same_traces(
     suffix: str, shape: str, tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]
 ) -> None:
@@ -289,7 +289,7 @@ def test_marks_line_ends_and_blank_lines(text: str, numbers: list[str], suffix: 
     end=st.sampled_from(["", "\n"]), block=st.integers(1, 200), size=st.integers(1, 9),
     limit=st.none() | st.integers(1, 9),
 )  # fmt: skip
-@settings(max_examples=120)
+@settings(max_examples=120, deadline=None)
 def test_where_blocks_and_chunks_end_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str, block: int, size: int, limit: int | None
 ) -> None:
@@ -362,8 +362,7 @@ def test_a_broken_file_is_an_error_that_helps(name: str, data: bytes, message: s
     with pytest.raises(DataError, match=message):
         list(_files(tmp_path / name).load())
     with pytest.raises(DataError, match=message):
-        for chunk in _files(tmp_path / name).chunks(3):
-            chunk.load()
+        _ = [chunk.load() for chunk in _files(tmp_path / name).chunks(3)]
 
 
 @pytest.mark.parametrize(
@@ -524,7 +523,9 @@ def test_a_chunk_of_a_plain_file_is_an_address(tmp_path: Path) -> None:
 def test_iterating_chunks_does_not_hold_the_file(suffix: str, tmp_path: Path) -> None:
     noise = np.random.default_rng(0)
     rows = [{**ROW, "response": noise.bytes(10_000).hex()} for _ in range(1500)]
-    path = write_rows(tmp_path / f"rows{suffix}", rows, 1500)
+    path = write_rows(tmp_path / f"rows{suffix}", rows)
+    if suffix == ".parquet":  # one row group of small pages: a page is the least that Parquet can hold
+        pq.write_table(pa.Table.from_pylist(rows), path, use_dictionary=False, write_batch_size=20)
     del rows
     before = pa.total_allocated_bytes()
     tracemalloc.start()
@@ -535,7 +536,7 @@ def test_iterating_chunks_does_not_hold_the_file(suffix: str, tmp_path: Path) ->
         del chunk
     tracemalloc.stop()
     assert count == 30
-    assert most < 20_000_000  # 30 MB of rows; the scanned block is 8 MiB, Parquet's pages and chunks have buffers
+    assert most < 20_000_000  # of 30 MB of rows; the block that is scanned has 8 MiB
 
 
 def test_sources_from_outside_and_micro_give_chunks_too() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import yaml
 
@@ -17,6 +17,7 @@ from long1k.errors import DataError
 from long1k.files import LocalFile, kind_of_name, prefer_one_kind
 from long1k.plugins import need
 
+_CARD = "README.md"
 _OTHER_SPLITS = ("test", "validation", "valid", "val", "dev", "eval")
 
 
@@ -25,6 +26,7 @@ class HubData:
     """Files of one commit of one data set."""
 
     repo: str
+    revision: str | None
     commit: str
     files: tuple[str, ...]
     endpoint: str | None
@@ -79,11 +81,10 @@ def resolve(
         with hub_errors(repo):
             info = hub.HfApi(endpoint=endpoint).dataset_info(repo, revision=revision)
         commit, names = str(info.sha), [str(item.rfilename) for item in info.siblings or ()]
+        offline = None
     except DataError as error:
-        try:
-            folder = Path(_snapshot(repo, revision, None, endpoint, local_files_only=True))
-        except Exception:
-            raise error from None
+        offline = error
+        folder = _cached(repo, revision, (_CARD,), endpoint, offline)
         commit = folder.name
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     if patterns is None:
@@ -92,19 +93,25 @@ def resolve(
         chosen = _by_split(repo, [name for name in names if config is None or name.startswith(f"{config}/")], split)
     else:
         chosen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        if offline is not None:  # the cache knows whether all of them were fetched
+            _cached(repo, revision, patterns, endpoint, offline)
     files = prefer_one_kind(chosen) or sorted(chosen)
     if not files:
         raise DataError(
             f"the data set {repo} has no file for {', '.join(patterns or ()) or f'{config or split}'}",
             f"set files: to patterns; it has {_some(names)}",
         )
-    return HubData(repo, commit, tuple(files), endpoint)
+    return HubData(repo, revision, commit, tuple(files), endpoint)
 
 
 def fetch(data: HubData) -> list[LocalFile]:
     """The files in the hub's cache on this machine; what is there already is not fetched again."""
+    names = [_CARD, *(re.sub(r"([\[*?])", r"[\1]", name) for name in data.files)]
     with hub_errors(data.repo):
-        folder = Path(_snapshot(data.repo, data.commit, data.files, data.endpoint, local_files_only=False))
+        # By its name first: so the cache learns what the revision meant, for work without the network.
+        folder = _snapshot(data.repo, data.revision, names, data.endpoint)
+        if folder.name != data.commit:
+            folder = _snapshot(data.repo, data.commit, names, data.endpoint)
     return [LocalFile(str(folder / name), name) for name in data.files]
 
 
@@ -120,7 +127,7 @@ def hub_errors(repo: str) -> Iterator[None]:
     Raises:
         DataError: in place of the client's own.
     """
-    errors = need("huggingface_hub").errors
+    errors = need("huggingface_hub.errors")
     network = getattr(errors, "HTTPError", OSError)
     try:
         yield
@@ -145,29 +152,36 @@ def hub_errors(repo: str) -> Iterator[None]:
 
 
 def _snapshot(
-    repo: str, revision: str | None, files: Sequence[str] | None, endpoint: str | None, *, local_files_only: bool
-) -> str:
-    patterns = None if files is None else [re.sub(r"([\[*?])", r"[\1]", name) for name in files]
+    repo: str, revision: str | None, patterns: Sequence[str], endpoint: str | None, *, cached: bool = False
+) -> Path:
     made = need("huggingface_hub").snapshot_download(
         repo,
         repo_type="dataset",
         revision=revision,
-        allow_patterns=patterns,
+        allow_patterns=list(patterns),
         endpoint=endpoint,
-        local_files_only=local_files_only,
+        local_files_only=cached,
     )
-    return cast(str, made)
+    return Path(made)
+
+
+def _cached(repo: str, revision: str | None, patterns: Sequence[str], endpoint: str | None, offline: DataError) -> Path:
+    """The folder of a copy in the cache that has all files of these patterns, else the error that made us look."""
+    try:
+        return _snapshot(repo, revision, patterns, endpoint, cached=True)
+    except (OSError, ValueError):
+        raise offline from None
 
 
 def _patterns_of_card(
     repo: str, commit: str, names: Sequence[str], config: str | None, split: str, endpoint: str | None
 ) -> list[str] | None:
     """What the data set's card says of its configurations; None if it says nothing."""
-    if "README.md" not in names:
+    if _CARD not in names:
         return None
     with hub_errors(repo):
         path = need("huggingface_hub").hf_hub_download(
-            repo, "README.md", repo_type="dataset", revision=commit, endpoint=endpoint
+            repo, _CARD, repo_type="dataset", revision=commit, endpoint=endpoint
         )
     found = re.match(r"\ufeff?---\s*\n(.*?)\n---", Path(path).read_text(encoding="utf-8", errors="replace"), re.DOTALL)
     try:
