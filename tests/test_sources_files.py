@@ -25,7 +25,7 @@ from long1k.jsonlines import BadRow, iter_lines, read_json_lines
 from long1k.plugins import validate
 from long1k.sources.files import FilesConfig, FilesSource
 from long1k.sources.micro import MicroConfig, MicroSource
-from long1k.sources.raw import HeldRows, RawTrace, chunks_of, gold_of
+from long1k.sources.raw import RawTrace, RowsChunk, chunks_of, gold_of
 from realdata import real_data
 
 ROW = {"question": "q", "answer": "5", "response": "<think>t</think>\\boxed{5}"}
@@ -171,6 +171,20 @@ def test_mapped_fields_win_over_messages(tmp_path: Path) -> None:
     (found,) = _load(write_rows(tmp_path / "rows.parquet", [row]), fields=fields)
     assert isinstance(found, RawTrace)
     assert (found.question, found.response, found.gold_solution) == ("q", "a", "long\ngold")
+
+
+def test_verdicts_and_answers_in_parts(tmp_path: Path) -> None:
+    rows = [{**ROW, "is_correct": True}, {**ROW, "is_correct": "yes"}, {**ROW, "answer": None, "golds": ["1", "2"]}]
+    first, second, third = _load(write_rows(tmp_path / "rows.jsonl", rows), fields={"gold_parts": "golds"})
+    assert isinstance(first, RawTrace)
+    assert isinstance(second, RawTrace)
+    assert isinstance(third, RawTrace)
+    assert (first.correct, second.correct, first.gold_parts) == (True, None, ())
+    assert (third.answer, third.gold_parts) == ("1; 2", ("1", "2"))
+    mapped = _load(tmp_path / "rows.jsonl", fields={"correct": "is_correct"})
+    assert _reasons(mapped) == ["trace", "wrong_type", "trace"]
+    path = write_rows(tmp_path / "parts.jsonl", [{**ROW, "gold_parts": "1"}, {**ROW, "gold_parts": [1]}])
+    assert _reasons(_load(path)) == ["wrong_type", "wrong_type"]
 
 
 # --- bad rows ---------------------------------------------------------------------------------------------
@@ -552,7 +566,7 @@ def test_sources_from_outside_and_micro_give_chunks_too() -> None:
         describe, digest, load = micro.describe, micro.digest, micro.load
 
     held = list(chunks_of(Plain(), 10))
-    assert all(isinstance(chunk, HeldRows) for chunk in held)
+    assert all(isinstance(chunk, RowsChunk) for chunk in held)
     assert [row for chunk in held for row in chunk.load()] == rows
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from long1k.curation.normalize import Fault, Parts, split_response, strip_chat_t
 from long1k.errors import DataError, RecipeError
 from long1k.jsonlines import BadRow
 from long1k.plugins import load_plugin, validate
+from long1k.recipe import make_sources
 from long1k.sources import SOURCES
 from long1k.sources.raw import RawTrace
 from realdata import real_data
@@ -185,7 +187,7 @@ def test_s1k_by_teacher(tmp_path: Path) -> None:
     (row,) = _rows("s1k", tmp_path, _s1k_11(0))
     assert (row.thinking, row.solution, row.teacher, row.answer) == ("d", "da", "DeepSeek-R1", "5")
     (row,) = _rows("s1k", tmp_path, _s1k_11(0), teacher="gemini")
-    assert (row.thinking, row.solution, row.subject) == ("g", "ga", "math")
+    assert (row.thinking, row.solution, row.subject, row.correct) == ("g", "ga", "math", False)
     (row,) = _rows("s1k", tmp_path, _s1k_11(0), teacher="gemini", correct_only=True)
     assert (row.reason, row.evidence) == ("marked_wrong", "gemini_grade is 'No'")
     (row,) = _rows("s1k", tmp_path, _s1k_11(0), correct_only=True)
@@ -213,6 +215,7 @@ def test_openr1_gives_one_trace_a_generation(tmp_path: Path) -> None:
     assert [row.source_row for row in (first, second)] == ["1.0:u0", "1.1:u0"]
     assert [row.response for row in (first, second)] == ["<think>a</think>5", "<think>b</think>6"]
     assert (first.answer, first.gold_solution, first.subject) == ("5", "Worked.", "Algebra")
+    assert (first.correct, second.correct) == (True, False)
     first, second = _rows("openr1", tmp_path, _openr1(0), correct_only=True)
     assert (type(first), second.reason, second.source_row) == (RawTrace, "marked_wrong", "1.1:u0")
     cut = {**_openr1(0), "is_reasoning_complete": [False, None]}
@@ -317,3 +320,21 @@ def test_real_openthoughts_rows_come_back_in_both_forms(tmp_path: Path) -> None:
     faults = [split_response(row.response, row.tags) for row in rows]  # all were cut at 500 characters
     assert {fault.reason for fault in faults if isinstance(fault, Fault)} == {"unclosed_thinking"}
     assert json.dumps([row.source_row for row in rows]) == json.dumps([str(i) for i in range(1, 56)])
+
+
+def test_the_source_shown_in_the_docs_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "sources.md").read_text(encoding="utf-8")
+    (tmp_path / "my_puzzles.py").write_text(page.split("```python\n")[1].split("```")[0], encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = write_rows(
+        tmp_path / "rows.parquet", [{"riddle": f"q{i}", "thoughts": "t" if i else None} for i in range(9)]
+    )
+    source = _source("my_puzzles:PuzzleSource", path)
+    rows = list(source.load())
+    assert [type(row) for row in rows] == [BadRow] + [RawTrace] * 8
+    assert [row for chunk in pickle.loads(pickle.dumps(list(source.chunks(4)))) for row in chunk.load()] == rows
+    recipes = [yaml.safe_load(part.split("```")[0])["sources"] for part in page.split("```yaml\n")[1:]]
+    monkeypatch.setenv("DATA", str(tmp_path))
+    made = [name for specs in recipes for name, _ in make_sources(specs)]
+    assert made == ["thoughts", "s1k", "own", "anything", "paper"]
+    assert all(f"`{kind}`" in page for kind in SOURCES)

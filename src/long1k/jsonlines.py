@@ -28,6 +28,7 @@ _ALIASES = {
     "subject": ("type", "domain"),
     "difficulty": ("level",),
     "label": ("is_correct",),
+    "correct": ("is_correct",),
     "benchmark": ("dataset",),
 }
 

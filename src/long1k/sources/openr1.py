@@ -99,6 +99,7 @@ class OpenR1Rows:
                     difficulty_origin=None,
                     license=self.license,
                     tags="required",
+                    correct=correct[index],
                     gold_solution=gold_solution,
                 )
             )

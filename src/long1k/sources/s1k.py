@@ -83,7 +83,8 @@ class S1kRows:
             thinking = needed_text(row, f"{self.teacher}_thinking_trajectory")
             solution = needed_text(row, f"{self.teacher}_attempt")
         grade = text_of(row, f"{self.teacher}_grade")
-        if self.correct_only and (grade or "").strip().lower() != "yes":
+        correct = {"yes": True, "no": False}.get((grade or "").strip().lower())
+        if self.correct_only and not correct:
             raise Unusable("marked_wrong", f"{self.teacher}_grade is {grade!r}")
         answer, gold_solution = gold_of(text_of(row, "solution", numbers=True))
         return RawTrace(
@@ -98,5 +99,6 @@ class S1kRows:
             difficulty=None,
             difficulty_origin=None,
             license=self.license or ("MIT" if "deepseek_attempt" in row else "Apache-2.0"),
+            correct=correct,
             gold_solution=gold_solution,
         )

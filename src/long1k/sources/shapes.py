@@ -15,9 +15,8 @@ from long1k.sources.raw import RawTrace
 
 FIELDS = (
     "question", "answer", "response", "thinking", "solution", "teacher", "subject", "difficulty", "license", "id",
-    "gold_solution",
+    "gold_solution", "gold_parts", "correct",
 )  # fmt: skip
-SHAPES = ("auto", "qa", "messages", "sharegpt", "alpaca")
 _NUMBERS = ("answer", "id", "difficulty")
 _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "developer": "system"}
 _SHOWN = 2000
@@ -164,7 +163,9 @@ class FieldMap:
         mapped = dict(self.fields)
         names = {field: field_name(field, row, mapped) for field in FIELDS}
         shape = self._shape_of(row, names, mapped)
-        apart = () if shape in ("qa", "alpaca") else ("question", "response", "thinking", "solution")
+        apart: tuple[str, ...] = ("gold_parts", "correct")
+        if shape not in ("qa", "alpaca"):
+            apart += ("question", "response", "thinking", "solution")
         found = {
             field: text_of(row, name, numbers=field in _NUMBERS) for field, name in names.items() if field not in apart
         }
@@ -188,10 +189,18 @@ class FieldMap:
             question, thinking = turn.question, turn.thinking
             solution, response = (None, turn.reply) if thinking is None else (turn.reply, None)
         difficulty = number_in(found["difficulty"])
+        gold_parts = tuple(list_of(row, names["gold_parts"]) or ())
+        if not all(isinstance(part, str) and part for part in gold_parts):
+            raise Unusable("wrong_type", f"'{names['gold_parts']}' holds something other than texts")
+        correct = row.get(names["correct"])
+        if not isinstance(correct, bool | None):
+            if "correct" in mapped:
+                raise Unusable("wrong_type", f"field '{names['correct']}' is a {type(correct).__name__}")
+            correct = None  # a column that only happens to have this name
         return RawTrace(
             source_row=key if found["id"] is None else f"{key}:{found['id']}",
             question=question,
-            answer=found["answer"],
+            answer="; ".join(gold_parts) if found["answer"] is None and gold_parts else found["answer"],
             thinking=thinking,
             solution=solution,
             response=response,
@@ -201,6 +210,8 @@ class FieldMap:
             difficulty_origin=None if difficulty is None else f"column {names['difficulty']}",
             license=found["license"] or self.license,
             tags=self.tags,
+            correct=correct,
+            gold_parts=gold_parts,
             gold_solution=found["gold_solution"],
         )
 
