@@ -189,9 +189,9 @@ def test_a_broken_gzip_file_is_a_data_error(damage: str, tmp_path: Path, micro_c
 @given(st.lists(st.binary(max_size=30).filter(lambda b: b"\n" not in b and b.strip()), max_size=8))
 def test_any_bytes_give_one_row_a_line(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
     path = tmp_path_factory.mktemp("bytes") / "rows.jsonl"
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    path.write_bytes(b"[]\n" + b"".join(line + b"\n" for line in lines))  # a file's first bytes say what it is
     found = list(_jsonl(path).load())
-    assert len(found) == len(lines)
+    assert len(found) == len(lines) + 1
     assert all(isinstance(row, BadRow) and row.reason for row in found)
 
 

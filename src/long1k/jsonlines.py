@@ -14,6 +14,8 @@ from typing import IO, Any
 
 from long1k.errors import DataError, RecipeError
 
+MAX_ROW_BYTES = 32 << 20
+BOM = b"\xef\xbb\xbf"
 _SHOWN = 2000
 # Names under which published files hold our fields; used where the recipe maps nothing.
 _ALIASES = {
@@ -26,6 +28,7 @@ _ALIASES = {
     "subject": ("type", "domain"),
     "difficulty": ("level",),
     "label": ("is_correct",),
+    "correct": ("is_correct",),
     "benchmark": ("dataset",),
 }
 
@@ -40,11 +43,19 @@ class BadRow:
     row: str
 
 
+Row = tuple[int, dict[str, Any] | BadRow]  # number in its file, from 1
+
+
 def field_name(field: str, row: Mapping[str, Any], mapped: Mapping[str, str]) -> str:
     """What a row calls one of our fields: as mapped, else our name, else the first known alias it has."""
     if field in mapped or field in row:
         return mapped.get(field, field)
     return next((alias for alias in _ALIASES.get(field, ()) if alias in row), field)
+
+
+def alias_names(field: str) -> tuple[str, ...]:
+    """Names under which published files hold one of our fields."""
+    return _ALIASES.get(field, ())
 
 
 def unstorable(text: str) -> str | None:
@@ -75,7 +86,7 @@ def expand_path(path: str) -> Path:
     return Path(os.path.expandvars(path)).expanduser()
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+def read_json_lines(path: Path, max_row_bytes: int = MAX_ROW_BYTES) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """(line number from 1, row or bad row) of a JSON Lines file, plain or gzip.
 
     Raises:
@@ -88,10 +99,8 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]
     try:
         handle: IO[bytes]
         with opener(path, "rb") as handle:
-            for number, line in enumerate(handle, 1):
-                if not line.strip():
-                    continue
-                yield number, _parse(line, number)
+            for number, line in iter_lines(handle, max_row_bytes):
+                yield number, parse_line(line, number, max_row_bytes)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
             f"{path} is not a whole gzip file (after line {number}): {error}", "fetch the file again"
@@ -100,15 +109,65 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadRow]]
         raise DataError(f"cannot read {path}: {error.strerror or error}", "check its permissions") from None
 
 
-def _parse(line: bytes, number: int) -> dict[str, Any] | BadRow:
+@dataclass(frozen=True, slots=True)
+class LongLine:
+    """A line above the limit: its size, and how it begins; the rest was never held."""
+
+    num_bytes: int
+    head: bytes
+
+
+def iter_lines(handle: IO[bytes], max_row_bytes: int, first: int = 1) -> Iterator[tuple[int, bytes | LongLine]]:
+    """(line number, line) of all lines that are not blank; memory is bounded by ``max_row_bytes``.
+
+    Args:
+        handle: anything with ``readline(limit)``; a byte order mark at line 1 is taken off.
+        first: number of the first line.
+    """
+    number = first
+    while line := handle.readline(max_row_bytes + 1):
+        if number == 1:
+            line = line.removeprefix(BOM)
+        if len(line) > max_row_bytes and not line.endswith(b"\n"):
+            num_bytes, head = len(line), line[:_SHOWN]
+            while line := handle.readline(1 << 20):
+                num_bytes += len(line)
+                if line.endswith(b"\n"):
+                    num_bytes -= 1
+                    break
+            yield number, LongLine(num_bytes, head)
+        elif line.strip():
+            yield number, line
+        number += 1
+
+
+def parse_line(line: bytes | LongLine, number: int, max_row_bytes: int = MAX_ROW_BYTES) -> dict[str, Any] | BadRow:
+    """The object of one line, or why there is none.  Of two equal keys neither is taken for the right one."""
+    if isinstance(line, LongLine):
+        size = f"{line.num_bytes:,} bytes, more than max_row_bytes ({max_row_bytes:,})"
+        return BadRow(str(number), "row_too_large", size, line.head.decode("utf-8", "replace"))
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         return BadRow(str(number), "invalid_utf8", str(error), line.decode("utf-8", "replace")[:_SHOWN])
     try:
-        row = json.loads(text)
+        row = json.loads(text, object_pairs_hook=_object)
+    except _DuplicateKey as error:
+        return BadRow(str(number), "duplicate_key", f"the key {error} stands twice", text[:_SHOWN])
     except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         return BadRow(str(number), "malformed_json", f"line {number}: {error}", text[:_SHOWN])
     if not isinstance(row, dict):
-        return BadRow(str(number), "not_an_object", f"line {number} holds a {type(row).__name__}", text[:_SHOWN])
+        return BadRow(str(number), "not_an_object", f"a {type(row).__name__}, not an object", text[:_SHOWN])
     return row
+
+
+class _DuplicateKey(Exception):
+    """Two members of one object have the same name."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _DuplicateKey(repr(next(name for name in names if names.count(name) > 1)))
+    return made

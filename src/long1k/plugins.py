@@ -17,6 +17,7 @@ _EXTRA_OF = {
     "trl": "train",
     "accelerate": "train",
     "datasets": "train",
+    "huggingface_hub": "hub",
     "ray": "ray",
 }
 

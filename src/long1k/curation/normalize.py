@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from long1k.grading.extract import extract_answer
 
 # (opening, closing) of a thought, then optional tags around the solution.
-_THOUGHT_TAGS = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
+_THOUGHT_TAGS = (
+    ("<think>", "</think>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|im_start|>think", "<|im_start|>answer"),  # how the s1 models write: roles of a chat
+)
 _SOLUTION_TAGS = ("<|begin_of_solution|>", "<|end_of_solution|>")
 _ALL_TAGS = tuple(tag for pair in _THOUGHT_TAGS for tag in pair) + _SOLUTION_TAGS
+# What a chat template or an engine leaves around an output; within it they stay, and are a fault.
+_CHAT_OPENINGS = ("<|im_start|>assistant\n", "<|im_start|>assistant")
+_CHAT_ENDS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<｜end▁of▁sentence｜>")
 _FINAL = re.compile(r"\n[ \t]*(?:#+[ \t]*)?\**Final Answer:?\**:?[ \t]*:?[ \t]*\n", re.IGNORECASE)
 
 
@@ -31,6 +38,16 @@ class Fault:
     evidence: str
 
 
+def strip_chat_tags(text: str) -> str:
+    """A model's output without the role that opens it and the end tokens that close it, both of a chat template."""
+    text = text.strip()
+    opening = next((tag for tag in _CHAT_OPENINGS if text.startswith(tag)), "")
+    text = text.removeprefix(opening)
+    while ending := next((tag for tag in _CHAT_ENDS if text.endswith(tag)), ""):
+        text = text.removesuffix(ending).rstrip()
+    return text
+
+
 def split_response(text: str, tags: str = "auto") -> Parts | Fault:
     """Thinking and solution of a whole response.
 
@@ -38,7 +55,11 @@ def split_response(text: str, tags: str = "auto") -> Parts | Fault:
         text: the teacher's output; its thinking may have been opened by the prompt.
         tags: ``required`` rejects a text whose thinking no tag closes; ``auto`` splits it at
             its final answer (the closing statement, else the paragraph of the last box).
+
+    What ``strip_chat_tags`` takes off is taken off first.  Special tokens that are thinking tags are
+    gone afterwards: lint the parts, not the response.
     """
+    text = strip_chat_tags(text)
     present = [(o, c) for o, c in _THOUGHT_TAGS if o in text or c in text]
     if len(present) > 1:
         return Fault("orphan_tag", "two kinds of thinking tags in one response")

@@ -5,5 +5,11 @@ A recipe may also name a source of its own as ``"module:Class"``.
 
 SOURCES = {
     "micro": "long1k.sources.micro:MicroSource",
-    "jsonl": "long1k.sources.jsonl:JsonlSource",
+    "files": "long1k.sources.files:FilesSource",
+    "jsonl": "long1k.sources.files:FilesSource",
+    "hub": "long1k.sources.files:FilesSource",
+    "openthoughts": "long1k.sources.openthoughts:OpenThoughtsSource",
+    "openr1": "long1k.sources.openr1:OpenR1Source",
+    "s1k": "long1k.sources.s1k:S1kSource",
+    "limo": "long1k.sources.limo:LimoSource",
 }

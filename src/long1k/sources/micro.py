@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,22 +45,44 @@ class MicroSource:
         return "procedural-1"
 
     def load(self) -> Iterator[RawTrace | BadRow]:
-        """Yield the traces in a fixed order; row i depends on (seed, i) alone."""
-        c = self.config
-        for index in range(c.count):
-            rng = random.Random(derive_seed("micro", c.seed, c.operation, c.split, index))
-            problem = draw_problem(rng, c.operation, c.steps, c.split)
-            answer = problem.solve()[-1]
-            yield RawTrace(
-                source_row=str(index),
-                question=problem.question,
-                answer=answer,
-                thinking=write_thinking(problem, rng, c.check, c.opening),
-                solution=f"\\boxed{{{answer}}}",
-                response=None,
-                teacher="micro-solver",
-                subject=f"operation {c.operation}",
-                difficulty=float(len(problem.symbols) - 1),
-                difficulty_origin="steps",
-                license="Apache-2.0",
-            )
+        """Yield the traces in a fixed order."""
+        for index in range(self.config.count):
+            yield _trace(self.config, index)
+
+    def chunks(self, size: int) -> Iterator[MicroChunk]:
+        """Ranges of indices."""
+        for start in range(0, self.config.count, size):
+            yield MicroChunk(self.config, start, min(start + size, self.config.count))
+
+
+@dataclass(frozen=True, slots=True)
+class MicroChunk:
+    """The traces from one index up to another."""
+
+    config: MicroConfig
+    start: int
+    stop: int
+
+    def load(self) -> Sequence[RawTrace | BadRow]:
+        """Draw them."""
+        return [_trace(self.config, index) for index in range(self.start, self.stop)]
+
+
+def _trace(config: MicroConfig, index: int) -> RawTrace:
+    """Row ``index``; it depends on (seed, index) alone."""
+    rng = random.Random(derive_seed("micro", config.seed, config.operation, config.split, index))
+    problem = draw_problem(rng, config.operation, config.steps, config.split)
+    answer = problem.solve()[-1]
+    return RawTrace(
+        source_row=str(index),
+        question=problem.question,
+        answer=answer,
+        thinking=write_thinking(problem, rng, config.check, config.opening),
+        solution=f"\\boxed{{{answer}}}",
+        response=None,
+        teacher="micro-solver",
+        subject=f"operation {config.operation}",
+        difficulty=float(len(problem.symbols) - 1),
+        difficulty_origin="steps",
+        license="Apache-2.0",
+    )

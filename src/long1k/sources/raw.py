@@ -1,4 +1,4 @@
-"""What a source yields, before anything is checked: a raw trace (or a ``BadRow``)."""
+"""What a source yields, before anything is checked: raw traces (or ``BadRow``s), one by one or in chunks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 from long1k.jsonlines import BadRow
 
+_SHORT_ANSWER = 100
+
 
 @dataclass(frozen=True, slots=True)
 class RawTrace:
@@ -20,7 +22,8 @@ class RawTrace:
     ``solution`` are given apart.  ``tags`` says whether a response must close its thinking by a
     tag (``required``) or may be split at its final answer (``auto``).  ``correct`` is the
     verdict that the source itself gives.  ``gold_parts`` holds the answers of a question in several
-    parts, in order; ``answer`` is then their text in one.
+    parts, in order; ``answer`` is then their text in one.  Where the source has no gold answer but a
+    worked gold solution, that stands in ``gold_solution`` and ``answer`` is null.
     """
 
     source_row: str
@@ -37,40 +40,24 @@ class RawTrace:
     tags: str = "auto"
     correct: bool | None = None
     gold_parts: tuple[str, ...] = ()
+    gold_solution: str | None = None
 
 
-class Chunk(Protocol):
-    """Some rows of a source that a worker can read on its own; small enough to be sent to it."""
-
-    def load(self) -> Sequence[RawTrace | BadRow]:
-        """The rows, in the source's order."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class RowsChunk:
-    """Rows that were read already."""
-
-    rows: tuple[RawTrace | BadRow, ...]
-
-    def load(self) -> Sequence[RawTrace | BadRow]:
-        """The rows themselves."""
-        return self.rows
-
-
-def chunks_of(source: Source, size: int) -> Iterator[Chunk]:
-    """A source in chunks of ``size`` rows: its own, if it can make them, else what ``load`` yields."""
-    own = getattr(source, "chunks", None)
-    if own is not None:
-        yield from own(size)
-        return
-    rows = iter(source.load())
-    while taken := tuple(islice(rows, size)):
-        yield RowsChunk(taken)
+def gold_of(text: str | None) -> tuple[str | None, str | None]:
+    """(answer, gold solution) of a gold text that may be either: a short line without a box is an answer."""
+    if text is None or not text.strip():
+        return None, None
+    bare = text.strip()
+    if len(bare) <= _SHORT_ANSWER and "\n" not in bare and "\\boxed" not in bare:
+        return bare, None
+    return None, text
 
 
 class Source(Protocol):
-    """Where traces come from.  Made from its own strict ``Config``."""
+    """Where traces come from.  Made from its own strict ``Config``.
+
+    A source whose rows can be read in parallel has ``chunks`` too, see ``ChunkedSource``.
+    """
 
     Config: ClassVar[type[BaseModel]]
 
@@ -92,6 +79,22 @@ class Source(Protocol):
         ...
 
 
+class Chunk(Protocol):
+    """Some rows of a source: picklable, cheap to make, read by whichever process calls ``load``."""
+
+    def load(self) -> Sequence[RawTrace | BadRow]:
+        """The rows, in order."""
+        ...
+
+
+class ChunkedSource(Source, Protocol):
+    """A source that hands out its rows for others to read."""
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """All rows once, in the order of ``load``, at most ``size`` stored rows a chunk and at least one."""
+        ...
+
+
 class SourceFactory(Protocol):
     """The class behind a name in ``SOURCES``."""
 
@@ -100,3 +103,25 @@ class SourceFactory(Protocol):
     def __call__(self, config: Any) -> Source:
         """Make the source from its validated configuration."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowsChunk:
+    """Rows that were read already."""
+
+    rows: tuple[RawTrace | BadRow, ...]
+
+    def load(self) -> Sequence[RawTrace | BadRow]:
+        """The rows."""
+        return self.rows
+
+
+def chunks_of(source: Source, size: int) -> Iterator[Chunk]:
+    """A source's own chunks, or its rows by ``size`` if it has none."""
+    own = getattr(source, "chunks", None)
+    if own is not None:
+        yield from own(size)
+        return
+    rows = source.load()
+    while held := tuple(islice(rows, size)):
+        yield RowsChunk(held)
