@@ -8,6 +8,7 @@ and are extrapolated; the table says so.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import tempfile
@@ -77,12 +78,12 @@ def _measure(folder: Path) -> Row:
     near = config.near_duplicates
     ours_near, _ = timed(
         lambda: keepers(
-            sketch([ids[a:b] for a, b in zip(offsets, offsets[1:], strict=False)], near.shingle_tokens, near.num_perm),
+            sketch([ids[a:b] for a, b in itertools.pairwise(offsets)], near.shingle_tokens, near.num_perm),
             0.8,
         )
     )
     ours_write, _ = timed(lambda: write_parquet(folder / "ours.parquet", to_arrow(traces, Trace)))
-    peer = _peers(folder, traces, [c for c in good], benchmark, chat)
+    peer = _peers(folder, traces, list(good), benchmark, chat)
     for step, seconds in (
         ("read", ours_read), ("split and lint", ours_split), ("decontaminate", ours_decon), ("verify", ours_verify),
         ("count", ours_count), ("exact duplicates", ours_exact), ("near-duplicates", ours_near), ("write", ours_write),
@@ -159,7 +160,7 @@ def _peers(
             folder / "peer.parquet",
             compression="zstd",
         ),
-    )  # noqa: E501
+    )
     return took
 
 
