@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from long1k.curation.config import DecontaminateConfig
-from long1k.curation.ngrams import NgramIndex, NgramShares, Shared, ngrams, words
-from long1k.curation.questions import has_figure, key_of, mask_numbers, plain_text, question_key
+from long1k.curation.ngrams import Common, NgramShares, ngrams, words
+from long1k.curation.questions import asked, mask_numbers, plain_text, question_key, squeeze
+from long1k.curation.short_problems import ContainedProblems, RewordedProblems
 
 __all__ = ["RULES", "BenchmarkIndex", "Match", "question_key"]
 
@@ -22,6 +22,8 @@ RULES = ("exact", "ngram", "numbers_masked")
 _FEWEST_NGRAMS = 6
 # Of a question that is shorter than the benchmark's problem nearly all must stand there.
 _SHARE_OF_QUESTION = 0.8
+# A common phrase is worth a few n-grams, which weighs in a short problem: it takes so many more than the share.
+_SPARE_NGRAMS = 2
 _SHOWN = 160
 _BATCH = 1024
 
@@ -42,16 +44,8 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
-    item_id: str
-    question: str
-    plain: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Text:
-    """A text under test; ``key`` is empty where it is longer than any benchmark problem."""
+    """A text with its plain form; ``key`` is empty where it is longer than any benchmark problem."""
 
     text: str
     plain: str
@@ -68,33 +62,34 @@ class BenchmarkIndex:
 
     def __init__(self, items: Iterable[tuple[str, str]], config: DecontaminateConfig = DecontaminateConfig()) -> None:
         self.config = config
-        self._items: list[_Item] = []
+        self._ids: list[str] = []
+        self._items: list[_Text] = []
         self._by_key: dict[str, int] = {}
-        self._by_masked: dict[str, int] = {}
-        self._short_by_head: dict[bytes, list[int]] = defaultdict(list)
-        self._short: NgramIndex | None = None
-        self._shares: NgramShares | None = None
-        self._masked_shares: NgramShares | None = None
         for item_id, question in items:
-            plain = plain_text(question)
-            key = key_of(plain)
+            plain = asked(plain_text(question))
+            key = squeeze(plain)
             if key not in self._by_key:
                 self._by_key[key] = len(self._items)
-                self._items.append(_Item(item_id, question, plain, key))
+                self._ids.append(item_id)
+                self._items.append(_Text(question, plain, key))
         self._longest = 2 * max((len(item.plain) for item in self._items), default=0) + 1000
-        if config.mask_numbers:
-            named = [(i, mask_numbers(item.plain)) for i, item in enumerate(self._items) if self._is_named(item.plain)]
-            for number, masked in named:
-                self._by_masked.setdefault(key_of(masked), number)
-            if config.ngram is not None:
-                self._masked_shares = NgramShares(named, config.ngram, _FEWEST_NGRAMS)
+        self._shares: NgramShares | None = None
+        self._contained: ContainedProblems | None = None
+        self._reworded: RewordedProblems | None = None
+        self._by_masked: dict[str, int] = {}
+        self._masked_shares: NgramShares | None = None
+        plains = [(number, item.plain) for number, item in enumerate(self._items)]
         if config.ngram is not None:
-            self._shares = NgramShares([(i, t.plain) for i, t in enumerate(self._items)], config.ngram, _FEWEST_NGRAMS)
-            for number, item in enumerate(self._items):
-                found = words(item.plain)
-                if number not in self._shares.totals and len(found) >= config.short_words and not has_figure(item.question):
-                    self._short_by_head[b" ".join(found[: config.short_words])].append(number)
-            self._short = NgramIndex(frozenset(self._short_by_head), config.short_words)
+            self._shares = NgramShares(plains, config.ngram, _FEWEST_NGRAMS)
+            short = {number: plain for number, plain in plains if number not in self._shares.totals}
+            self._contained = ContainedProblems(short, config.short_words)
+            self._reworded = RewordedProblems(dict(plains))
+        if config.mask_numbers:
+            masked = [(number, mask_numbers(plain)) for number, plain in plains if self._says_enough(plain)]
+            for number, plain in masked:
+                self._by_masked.setdefault(squeeze(plain), number)
+            if config.ngram is not None:
+                self._masked_shares = NgramShares(masked, config.ngram, _FEWEST_NGRAMS)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -105,76 +100,78 @@ class BenchmarkIndex:
 
     def match_batch(self, questions: Sequence[str]) -> list[Match | None]:
         """For each question the benchmark problem it repeats; it may also be a part of a longer one."""
-        return [match for batch in _batches(questions) for match in self._find(batch, both_ways=True)]
+        return [match for batch in _batches(questions) for match in self._find(batch, is_question=True)]
 
     def scan_batch(self, texts: Sequence[str]) -> list[Match | None]:
         """For each text, of any length, a benchmark problem that stands somewhere in it."""
-        return [match for batch in _batches(texts) for match in self._find(batch, both_ways=False)]
+        return [match for batch in _batches(texts) for match in self._find(batch, is_question=False)]
 
-    def _find(self, batch: Sequence[str], *, both_ways: bool) -> list[Match | None]:
-        texts = []
+    def _find(self, batch: Sequence[str], *, is_question: bool) -> list[Match | None]:
+        texts: list[_Text] = []
         for text in batch:
-            plain = plain_text(text)
-            texts.append(_Text(text, plain, key_of(plain) if len(plain) <= self._longest else ""))
-        found: list[Match | None] = [self._exact(text) for text in texts]
-        for rule in (self._by_ngrams, self._by_short, self._by_masked_numbers):
-            left = [i for i, match in enumerate(found) if match is None]
-            for i, match in zip(left, rule([texts[i] for i in left], both_ways), strict=True):
-                found[i] = match
+            plain = asked(plain_text(text)) if is_question else plain_text(text)
+            short = len(plain) <= self._longest
+            texts.append(_Text(text, plain, squeeze(plain if is_question else asked(plain)) if short else ""))
+        found: list[Match | None] = [self._by_whole(text) for text in texts]
+        for rule in (self._by_ngrams, self._by_short, self._by_wording, self._by_masked_ngrams):
+            left = [number for number, match in enumerate(found) if match is None]
+            for number, match in zip(left, rule([texts[number] for number in left], is_question), strict=True):
+                found[number] = match
         return found
 
-    def _is_named(self, plain: str) -> bool:
-        """Whether a question says enough without its numbers."""
+    def _says_enough(self, plain: str) -> bool:
+        """Whether a question is more than a formula when its numbers are gone."""
         return sum(not word.isdigit() for word in words(plain)) >= self.config.masked_words
 
-    def _exact(self, text: _Text) -> Match | None:
-        number = self._by_key.get(text.key) if text.key and self.config.exact else None
-        if number is None:
+    def _by_whole(self, text: _Text) -> Match | None:
+        if not text.key:
             return None
-        return self._match("exact", number, 1.0, "the same question, after normalisation, as", text.text)
+        if self.config.exact and (number := self._by_key.get(text.key)) is not None:
+            return self._match("exact", number, 1.0, "the same question, after normalisation, as", text.text)
+        if self._by_masked and (number := self._by_masked.get(squeeze(mask_numbers(text.plain)))) is not None:
+            return self._match("numbers_masked", number, 1.0, "the same question, but for its numbers, as", text.text)
+        return None
 
-    def _by_ngrams(self, texts: Sequence[_Text], both_ways: bool) -> Iterator[Match | None]:
+    def _by_ngrams(self, texts: Sequence[_Text], is_question: bool) -> Iterator[Match | None]:
         if self._shares is None:
             yield from (None for _ in texts)
             return
-        n, limit = self._shares.num_words, self.config.share
+        what = f"{self._shares.num_words}-grams"
         for text, shared in zip(texts, self._shares.shared([text.plain for text in texts]), strict=True):
-            yield self._best("ngram", text, shared, self._shares, limit, both_ways, f"{n}-grams")
+            yield self._best("ngram", text, shared, self._shares, self.config.share, is_question, what)
 
-    def _by_short(self, texts: Sequence[_Text], both_ways: bool) -> Iterator[Match | None]:
-        if self._short is None:
+    def _by_masked_ngrams(self, texts: Sequence[_Text], is_question: bool) -> Iterator[Match | None]:
+        if self._masked_shares is None:
             yield from (None for _ in texts)
             return
-        for text, hits in zip(texts, self._short.shared([text.plain for text in texts]), strict=True):
-            numbers = sorted({number for hit in hits for number in self._short_by_head[hit.ngram]})
-            key = (text.key or key_of(text.plain)) if numbers else ""
-            number = next((i for i in numbers if self._items[i].key in key), None)
-            if number is None:
-                yield None
-            else:
-                yield self._match("ngram", number, 1.0, "holds the whole of", text.text)
-
-    def _by_masked_numbers(self, texts: Sequence[_Text], both_ways: bool) -> Iterator[Match | None]:
-        if not self.config.mask_numbers:
-            yield from (None for _ in texts)
-            return
+        what, limit = f"{self._masked_shares.num_words}-grams, numbers masked,", self.config.masked_share
         masked = [mask_numbers(text.plain) for text in texts]
-        shares = self._masked_shares.shared(masked) if self._masked_shares else ({} for _ in texts)
-        for text, plain, shared in zip(texts, masked, shares, strict=True):
-            number = self._by_masked.get(key_of(plain)) if text.key else None
-            if number is not None:
-                yield self._match("numbers_masked", number, 1.0, "the same question, but for its numbers, as", text.text)
-            elif self._masked_shares is None:
+        for text, shared in zip(texts, self._masked_shares.shared(masked), strict=True):
+            yield self._best("numbers_masked", text, shared, self._masked_shares, limit, False, what)
+
+    def _by_short(self, texts: Sequence[_Text], is_question: bool) -> Iterator[Match | None]:
+        if self._contained is None:
+            yield from (None for _ in texts)
+            return
+        for text, number in zip(texts, self._contained.find([text.plain for text in texts]), strict=True):
+            yield None if number is None else self._match("ngram", number, 1.0, "holds the whole of", text.text)
+
+    def _by_wording(self, texts: Sequence[_Text], is_question: bool) -> Iterator[Match | None]:
+        if self._reworded is None or not is_question:
+            yield from (None for _ in texts)
+            return
+        for text, near in zip(texts, self._reworded.find([text.plain for text in texts]), strict=True):
+            if near is None:
                 yield None
             else:
-                limit, what = self.config.masked_share, f"{self._masked_shares.num_words}-grams without numbers"
-                yield self._best("numbers_masked", text, shared, self._masked_shares, limit, False, what)
+                said = f"has {near[1]:.0%} of its words, and all numbers and signs, in common with"
+                yield self._match("ngram", near[0], near[1], said, text.text)
 
     def _best(
         self,
         rule: str,
         text: _Text,
-        shared: dict[int, Shared],
+        shared: dict[int, Common],
         shares: NgramShares,
         limit: float,
         both_ways: bool,
@@ -184,24 +181,25 @@ class BenchmarkIndex:
         best: tuple[float, int] | None = None
         own = 0
         for number, common in shared.items():
-            share = common.count / shares.totals[number]
-            if share < limit and both_ways:
+            total = shares.totals[number]
+            share = common.num_ngrams / total
+            enough = common.num_ngrams >= min(total, limit * total + _SPARE_NGRAMS)
+            if not enough and both_ways:
                 own = own or len(set(ngrams(words(text.plain), shares.num_words)))
-                if own >= _FEWEST_NGRAMS and common.count >= _SHARE_OF_QUESTION * own:
-                    share = common.count / own
-            if share >= limit and (best is None or (-share, number) < (-best[0], best[1])):
+                enough = own >= _FEWEST_NGRAMS and common.num_ngrams >= _SHARE_OF_QUESTION * own
+                share = common.num_ngrams / own if enough else share
+            if enough and (best is None or (-share, number) < (-best[0], best[1])):
                 best = share, number
         if best is None:
             return None
         share, number = best
-        said = f"shares {shared[number].count} of the {shares.totals[number]} {what} of"
+        said = f"shares {shared[number].num_ngrams} of the {shares.totals[number]} {what} of"
         at = text.plain.encode("utf-8", "surrogatepass")[shared[number].start :]
-        return self._match(rule, number, share, said, at[: 2 * _SHOWN].decode("utf-8", "ignore"))
+        return self._match(rule, number, share, said, at[: 4 * _SHOWN].decode("utf-8", "ignore"))
 
     def _match(self, rule: str, number: int, share: float, said: str, here: str) -> Match:
-        item = self._items[number]
-        evidence = f"{said} {item.item_id}: {_shortened(item.question)!r}; here: {_shortened(here)!r}"
-        return Match(rule, item.item_id, round(share, 4), evidence)
+        item_id, shown = self._ids[number], _shortened(self._items[number].text)
+        return Match(rule, item_id, round(share, 4), f"{said} {item_id}: {shown!r}; here: {_shortened(here)!r}")
 
 
 def _shortened(text: str) -> str:

@@ -23,6 +23,7 @@ _WORD = re.compile(rb"[A-Za-z0-9]+")
 _TABLE_BITS = 22
 _SHIFT = np.uint32(32 - _TABLE_BITS)
 _FIRST, _SECOND = np.uint32(0x9E3779B1), np.uint32(0x27D4EB2F)
+_PHRASE = 5  # problems that have an n-gram in common which is then no sign of one of them
 _CHUNK = 1 << 18  # bytes worked on at a time: the arrays of a chunk stay in the processor's cache
 _PAD = b"\n\n\n\n"  # no text's words reach into the next one's letters
 # The two letters outside of ASCII whose small forms hold an ASCII letter.
@@ -156,16 +157,18 @@ def _chunks(texts: Sequence[str]) -> Iterator[tuple[int, bytes, npt.NDArray[np.i
             pieces, size, first = [], 0, number + 1
 
 
-
-class Shared(NamedTuple):
+class Common(NamedTuple):
     """How many n-grams of a problem a text has within one place, and the byte where that begins."""
 
-    count: int
+    num_ngrams: int
     start: int
 
 
 class NgramShares:
     """How much of known problems stands in a text, in one place of about the problem's length.
+
+    A phrase that stands in several problems says little about which one it is: such n-grams do
+    not count, unless a problem is made of little else.
 
     Args:
         problems: (number, text); ``totals`` holds those that have at least ``fewest`` n-grams.
@@ -176,8 +179,13 @@ class NgramShares:
         self.totals: dict[int, int] = {}
         self._reach: dict[int, int] = {}
         self._owners: dict[bytes, list[int]] = defaultdict(list)
+        grams_of = {number: set(ngrams(words(text), num_words)) for number, text in problems}
+        frequency = Counter(gram for grams in grams_of.values() for gram in grams)
         for number, text in problems:
-            grams = set(ngrams(words(text), num_words))
+            grams = grams_of[number]
+            telling = {gram for gram in grams if frequency[gram] < _PHRASE}
+            if 2 * len(telling) >= len(grams):
+                grams = telling
             if len(grams) >= fewest:
                 self.totals[number] = len(grams)
                 self._reach[number] = 2 * len(_encode(text)) + 50
@@ -185,7 +193,7 @@ class NgramShares:
                     self._owners[gram].append(number)
         self._index = NgramIndex(frozenset(self._owners), num_words)
 
-    def shared(self, texts: Sequence[str]) -> Iterator[dict[int, Shared]]:
+    def shared(self, texts: Sequence[str]) -> Iterator[dict[int, Common]]:
         """For each text, what it shares with each problem it shares anything with."""
         for hits in self._index.shared(texts):
             by_owner: dict[int, list[Hit]] = defaultdict(list)
@@ -195,10 +203,10 @@ class NgramShares:
             yield {number: _most_within(found, self._reach[number]) for number, found in by_owner.items()}
 
 
-def _most_within(hits: Sequence[Hit], reach: int) -> Shared:
+def _most_within(hits: Sequence[Hit], reach: int) -> Common:
     """The most different n-grams that start within ``reach`` bytes."""
     inside: Counter[bytes] = Counter()
-    most, first = Shared(0, 0), 0
+    most, first = Common(0, 0), 0
     for hit in hits:
         inside[hit.ngram] += 1
         while hit.start - hits[first].start > reach:
@@ -206,6 +214,6 @@ def _most_within(hits: Sequence[Hit], reach: int) -> Shared:
             if not inside[hits[first].ngram]:
                 del inside[hits[first].ngram]
             first += 1
-        if len(inside) > most.count:
-            most = Shared(len(inside), hits[first].start)
+        if len(inside) > most.num_ngrams:
+            most = Common(len(inside), hits[first].start)
     return most
