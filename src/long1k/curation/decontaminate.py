@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from long1k.curation.config import DecontaminateConfig
-from long1k.curation.ngrams import Common, NgramShares, ngrams, words
+from long1k.curation.ngrams import Common, NgramShares, words
 from long1k.curation.questions import asked, mask_numbers, plain_text, question_key, squeeze
 from long1k.curation.short_problems import ContainedProblems, RewordedProblems
 
@@ -185,7 +185,7 @@ class BenchmarkIndex:
             share = common.num_ngrams / total
             enough = common.num_ngrams >= min(total, limit * total + _SPARE_NGRAMS)
             if not enough and both_ways:
-                own = own or len(set(ngrams(words(text.plain), shares.num_words)))
+                own = own or shares.num_telling(text.plain)
                 enough = own >= _FEWEST_NGRAMS and common.num_ngrams >= _SHARE_OF_QUESTION * own
                 share = common.num_ngrams / own if enough else share
             if enough and (best is None or (-share, number) < (-best[0], best[1])):

@@ -181,9 +181,10 @@ class NgramShares:
         self._owners: dict[bytes, list[int]] = defaultdict(list)
         grams_of = {number: set(ngrams(words(text), num_words)) for number, text in problems}
         frequency = Counter(gram for grams in grams_of.values() for gram in grams)
+        self._phrases = {gram for gram, count in frequency.items() if count >= _PHRASE}
         for number, text in problems:
             grams = grams_of[number]
-            telling = {gram for gram in grams if frequency[gram] < _PHRASE}
+            telling = grams - self._phrases
             if 2 * len(telling) >= len(grams):
                 grams = telling
             if len(grams) >= fewest:
@@ -192,6 +193,10 @@ class NgramShares:
                 for gram in grams:
                     self._owners[gram].append(number)
         self._index = NgramIndex(frozenset(self._owners), num_words)
+
+    def num_telling(self, text: str) -> int:
+        """How many n-grams a text has that are no common phrase."""
+        return len(set(ngrams(words(text), self.num_words)) - self._phrases)
 
     def shared(self, texts: Sequence[str]) -> Iterator[dict[int, Common]]:
         """For each text, what it shares with each problem it shares anything with."""

@@ -9,6 +9,7 @@ _DROPPED = """
 left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr displaystyle textstyle limits nolimits quad qquad
 hfill noindent hline text textbf textit textrm textup textsc emph mbox hbox mathrm mathbf mathit mathsf mathbb mathcal
 operatorname boldsymbol bold bf rm it begin end lbrace rbrace lvert rvert vert mid allowbreak newline label ensuremath
+overline underline dots ldots cdots dotsc dotsb dotsm hdots
 """
 # What a command is called here; an empty name drops the command and keeps what it is applied to.
 _NAMES = {
@@ -16,7 +17,6 @@ _NAMES = {
     **dict.fromkeys(("dfrac", "tfrac", "cfrac"), "frac"),
     **dict.fromkeys(("leq", "leqslant", "leqq"), "le"),
     **dict.fromkeys(("geq", "geqslant", "geqq"), "ge"),
-    **dict.fromkeys(("ldots", "cdots", "dotsc", "dotsb", "dotsm", "hdots"), "dots"),
     **dict.fromkeys(("vartriangle", "bigtriangleup"), "triangle"),
     **dict.fromkeys(("rightarrow", "longrightarrow"), "to"),
     "neq": "ne",
@@ -37,8 +37,6 @@ _SIGNS = {
     "∞": "infty",
     "∠": "angle",
     "△": "triangle",
-    "…": "dots",
-    "⋯": "dots",
     "→": "to",
     "∈": "in",
     "∪": "cup",
@@ -62,7 +60,7 @@ _UNICODE = {
 _FIGURE = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)|!\[[^\]]*\]\([^)]*\)", re.DOTALL)
 _LINK = re.compile(r"\[([^\]\n]*)\]\(https?://[^)\s]*\)")
 _FONT = re.compile(
-    r"\\(?:text(?:bf|it|rm|up|sc)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathbb|mathcal|operatorname|boldsymbol|emph)"
+    r"\\(?:text(?:bf|it|rm|up|sc)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathbb|mathcal|operatorname|boldsymbol|emph|overline|underline)"
     r"\*?\s*\{([^{}]*)\}"
 )
 _LAYOUT = re.compile(
@@ -122,7 +120,7 @@ def asked(plain: str) -> str:
 
 def squeeze(plain: str) -> str:
     """A plain text without white space, punctuation and needless braces."""
-    return _DROP.sub("", _SIGN_NAME.sub(r"\1", plain)).replace("\\", "")
+    return _DROP.sub("", _SIGN_NAME.sub(r"\1", plain)).replace("\\", "").replace("_{}", "")
 
 
 def question_key(question: str) -> str:
@@ -159,5 +157,7 @@ def _rename(match: re.Match[str]) -> str:
 
 
 def _braces(match: re.Match[str]) -> str:
+    r"""1/2 for \frac12 and \frac{1}{2}; in a mixed number, and for whole terms, \frac stays."""
     above, below = match[1] or match[2] or "", match[3] or match[4] or ""
-    return f"\\frac{{{above}}}{{{below}}}"
+    mixed = match.string[max(0, match.start() - 1) : match.start()].isdigit()
+    return f"\\frac{{{above}}}{{{below}}}" if mixed or not (above + below).isalnum() else f" {above}/{below} "
