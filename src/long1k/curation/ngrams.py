@@ -60,6 +60,8 @@ class NgramIndex:
             raise ValueError(f"an n-gram has at least one word, not {num_words}")
         self.known = frozenset(known)
         self.num_words = num_words
+        # Possessive: a run that ends too early is given up at once.
+        self._run = re.compile(rb"[A-Za-z0-9]++(?:[^A-Za-z0-9]++[A-Za-z0-9]++){%d}" % (num_words - 1))
         # Two tables, by different parts of the same number: a place has to be marked in both.
         self._tables = np.zeros((2, 1 << _TABLE_BITS), dtype=bool)
         for _, data, ends in _chunks(sorted(gram.decode() for gram in self.known)):
@@ -68,6 +70,10 @@ class NgramIndex:
             first_words = mixed[np.append(0, begins)]
             self._tables[0, first_words >> _SHIFT] = True
             self._tables[1, (first_words * _SECOND) >> _SHIFT] = True
+
+    def __reduce__(self) -> tuple[type[NgramIndex], tuple[frozenset[bytes], int]]:
+        """Other processes get the n-grams and make the tables again: that is quicker than sending them."""
+        return NgramIndex, (self.known, self.num_words)
 
     def first_shared(self, texts: Sequence[str]) -> list[str | None]:
         """The first n-gram of each text that a known text has, or None."""
@@ -83,9 +89,9 @@ class NgramIndex:
         letters = raw | np.uint8(32)
         inside = (letters - np.uint8(97)) < np.uint8(26)
         inside |= (raw - np.uint8(48)) < np.uint8(10)
-        first = inside[:-3].copy()
-        first[1:] &= ~inside[:-4]
-        starts = np.flatnonzero(first)
+        starts = np.flatnonzero(inside[1:-3] > inside[:-4]) + 1
+        if inside[0]:
+            starts = np.append(0, starts)
         if len(starts) < self.num_words:
             return starts[:0], np.zeros(0, dtype=np.uint32)
         # One byte of a word: its first three letters, those past its end left out.
@@ -127,13 +133,9 @@ class NgramIndex:
         return found
 
     def _read(self, data: bytes, at: int, end: int) -> bytes:
-        """The n words from ``at`` on, fewer if the text ends before."""
-        found: list[bytes] = []
-        for match in _WORD.finditer(data, at, end):
-            found.append(match.group())
-            if len(found) == self.num_words:
-                break
-        return b" ".join(found).lower()
+        """The n words from ``at`` on; empty if the text ends before."""
+        run = self._run.match(data, at, end)
+        return b" ".join(_WORD.findall(run.group())).lower() if run else b""
 
 
 def _encode(text: str) -> bytes:
