@@ -17,7 +17,8 @@ from long1k.curation.short_problems import ContainedProblems, RewordedProblems
 
 __all__ = ["RULES", "BenchmarkIndex", "Match", "question_key"]
 
-RULES = ("exact", "ngram", "numbers_masked")
+_REASONS = {"exact": "in_benchmark", "ngram": "in_benchmark_ngram", "numbers_masked": "in_benchmark_masked"}
+RULES = tuple(_REASONS)
 # A problem with fewer n-grams is compared whole: half of so few would be any common phrase.
 _FEWEST_NGRAMS = 6
 # Of a question that is shorter than the benchmark's problem nearly all must stand there.
@@ -41,6 +42,11 @@ class Match:
     item_id: str
     share: float
     evidence: str
+
+    @property
+    def reason(self) -> str:
+        """What a rejected row says: in_benchmark, in_benchmark_ngram or in_benchmark_masked."""
+        return _REASONS[self.rule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ class BenchmarkIndex:
             enough = common.num_ngrams >= min(total, limit * total + _SPARE_NGRAMS)
             if not enough and both_ways:
                 own = own or shares.num_telling(text.plain)
-                enough = own >= _FEWEST_NGRAMS and common.num_ngrams >= _SHARE_OF_QUESTION * own
+                enough = own >= _FEWEST_NGRAMS and common.num_ngrams >= max(limit, _SHARE_OF_QUESTION) * own
                 share = common.num_ngrams / own if enough else share
             if enough and (best is None or (-share, number) < (-best[0], best[1])):
                 best = share, number

@@ -33,7 +33,6 @@ _SIGNS = {
     "÷": "div",
     "√": "sqrt",
     "π": "pi",
-    "°": "circ",
     "∞": "infty",
     "∠": "angle",
     "△": "triangle",
@@ -54,11 +53,12 @@ _SIGNS = {
 _UNICODE = {
     **{high: f"^{digit}" for digit, high in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     **{low: f"_{digit}" for digit, low in enumerate("₀₁₂₃₄₅₆₇₈₉")},
+    "°": "^\\circ ",
     **dict.fromkeys("−‐‑–", "-"),
     **{sign: f"\\{name} " for sign, name in _SIGNS.items()},
 }
 _FIGURE = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)|!\[[^\]]*\]\([^)]*\)", re.DOTALL)
-_LINK = re.compile(r"\[([^\]\n]*)\]\(https?://[^)\s]*\)")
+_LINK = re.compile(r"(?<!!)\[([^\]\n]*)\]\(https?://[^)\s]*\)")
 _FONT = re.compile(
     r"\\(?:text(?:bf|it|rm|up|sc)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathbb|mathcal|operatorname|boldsymbol|emph|overline|underline)"
     r"\*?\s*\{([^{}]*)\}"
@@ -81,7 +81,7 @@ _INSTRUCTIONS = re.compile(
 _ANSWER_FORM = re.compile(
     r"(?:please )?(?:express|give|enter|write|state|round|report|leave) (?:your|the|all|each|any) (?:final )?answers?\b"
     r"(?:[^.?!]|\.(?=\w))*[.?!]?"
-    r"|enter (?:all|the) (?:possible )?(?:solutions|values|roots|integers)[^.?!]*separated by commas\.?"
+    r"|enter (?:all )?(?:the )?(?:possible )?(?:solutions|values|roots|integers)[^.?!]*separated by commas\.?"
 )
 _DROP = re.compile(r"[^\w+\-*/=<>^⊕{}]+")
 _WORD = re.compile(r"[A-Za-z0-9]+")
@@ -102,7 +102,8 @@ def plain_text(text: str) -> str:
                 text = text.replace(sign, ours)
         text = unicodedata.normalize("NFKC", text)
     if "](" in text or "[asy]" in text:
-        told = _LINK.sub(r"\1", _FIGURE.sub(" ", text))
+        text = _LINK.sub(r"\1", text)
+        told = _FIGURE.sub(" ", text)
         text = told if len(_WORD.findall(told)) >= _FEW_WORDS else text
     if "\\" in text or "{,}" in text:
         text = text.replace("{,}", ",").replace(",\\!", ",")

@@ -12,6 +12,13 @@ from long1k.curation.questions import numbers_and_signs, squeeze
 _LEAST_ALIKE = 0.85
 _LEAST_WORDS_ALIKE = 8
 _CANDIDATE_WORDS = 4
+# Words of language, so many at least: a row of letters is like any other.
+_LEAST_SPOKEN_CONTAINED, _LEAST_SPOKEN_ALIKE = 1, 4
+
+
+def num_spoken(found: Sequence[bytes]) -> int:
+    """How many words are more than a number or a name of one or two letters."""
+    return sum(len(word) > 2 and not word.isdigit() for word in found)
 
 
 class ContainedProblems:
@@ -26,8 +33,10 @@ class ContainedProblems:
         self._keys = {number: squeeze(plain) for number, plain in problems.items()}
         self._by_head: dict[bytes, list[int]] = defaultdict(list)
         for number, plain in problems.items():
-            for head in ngrams(words(plain), least_words)[:1]:
-                self._by_head[head].append(number)
+            found = words(plain)
+            if num_spoken(found) >= _LEAST_SPOKEN_CONTAINED:
+                for head in ngrams(found, least_words)[:1]:
+                    self._by_head[head].append(number)
         self._heads = NgramIndex(frozenset(self._by_head), least_words)
 
     def find(self, plains: Sequence[str]) -> Iterator[int | None]:
@@ -51,7 +60,7 @@ class RewordedProblems:
         self._owners: dict[bytes, list[int]] = defaultdict(list)
         for number, plain in problems.items():
             found = words(plain)
-            if len(found) >= _LEAST_WORDS_ALIKE:
+            if len(found) >= _LEAST_WORDS_ALIKE and num_spoken(found) >= _LEAST_SPOKEN_ALIKE:
                 self._words[number] = Counter(found)
                 self._numbers[number] = numbers_and_signs(plain)
                 for gram in set(ngrams(found, _CANDIDATE_WORDS)):
