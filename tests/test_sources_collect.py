@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from long1k.chat import Chat
 from long1k.curation.config import CollectConfig
-from long1k.curation.decontaminate import BenchmarkIndex, question_key
 from long1k.curation.lint import lint_text
 from long1k.curation.normalize import Fault, Parts, split_response
 from long1k.errors import DataError, RecipeError
@@ -384,14 +383,6 @@ def test_problems_of_a_benchmark_are_rejected(tmp_path: Path, micro_chat: Chat) 
     assert made.info["excluded_questions"] == 1
     allowed = _collect(tmp_path / "allowed", _jsonl(path), micro_chat, excluded=excluded, exclude_benchmarks=False)
     assert "in_benchmark" not in allowed.rejected
-
-
-def test_a_question_is_known_again_without_its_layout() -> None:
-    index = BenchmarkIndex([("i", r"Find $\dfrac{1}{2} + x$, please.")])
-    assert index.match(r"find  $\frac 1 2 + x$ please") == "i" or index.match(r"find $\frac{1}{2}+x$ please") == "i"
-    assert index.match(r"Find $\dfrac{1}{3} + x$, please.") is None
-    assert question_key("a - b") != question_key("a + b")
-    assert len(BenchmarkIndex([("i", "A"), ("j", "a")])) == 1
 
 
 # --- the same whatever happened on the way ----------------------------------------------------------------

@@ -25,7 +25,12 @@ class DecontaminateConfig(_Strict):
     exact: bool = Field(default=True, description="the same question after normalisation")
     ngram: int | None = Field(default=8, ge=2, description="words of an n-gram; null leaves the rule out")
     share: float = Field(default=0.5, gt=0, le=1, description="least share of the benchmark problem's n-grams")
+    short_words: int = Field(
+        default=6, ge=2, description="a problem too short for n-grams is looked for whole if so long"
+    )
     mask_numbers: bool = Field(default=True, description="also the same question with other numbers")
+    masked_words: int = Field(default=8, ge=1, description="least words of such a question that are no numbers")
+    masked_share: float = Field(default=0.9, gt=0, le=1, description="least share of its n-grams without numbers")
     traces: bool = Field(default=False, description="look through thinking and solution too, not the question only")
 
 
