@@ -75,7 +75,9 @@ def read_with_llamafactory(
 def compare(theirs: list[dict[str, list[int]]], ours: list[dict[str, list[int]]], feed: list[int]) -> dict[str, int]:
     """How rows differ; ``feed`` are the ids of a line feed."""
     found = {"rows": len(ours), "equal": 0, "line_feed": 0, "cut": 0, "other": 0, "labels_other": 0}
-    for mine, other in zip(ours, theirs, strict=True):
+    # Several files are read in whatever order the folder lists them.
+    pairs = zip(sorted(ours, key=_ids), sorted(theirs, key=_ids), strict=True)
+    for mine, other in pairs:
         size = len(mine["input_ids"])
         if other["input_ids"] == mine["input_ids"]:
             found["equal"] += 1
@@ -92,6 +94,10 @@ def compare(theirs: list[dict[str, list[int]]], ours: list[dict[str, list[int]]]
             wrong += label != mask and not (after_end and mask == feed[0])
         found["labels_other"] += wrong > 0
     return found
+
+
+def _ids(row: dict[str, list[int]]) -> list[int]:
+    return row["input_ids"]
 
 
 def main() -> None:

@@ -11,15 +11,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from long1k import __version__
+from long1k.interop.export import REJECTED, ExportConfig, row_schema
 from long1k.interop.facts import UNKNOWN, data_files, table_facts, unknown_licenses, without_paths
 from long1k.rows import Example, Trace
 from long1k.tables import Manifest, digest_json, read_manifest, write_atomic
 
 CARD = "README.md"
-REJECTED_FILE = "rejected.parquet"
 # Identifiers of the Hugging Face hub for licences that sources name in other ways.
 _HUB_LICENSES = {
     "apache-2.0": "apache-2.0", "apache 2.0": "apache-2.0", "apache license 2.0": "apache-2.0", "mit": "mit",
@@ -31,9 +32,8 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 _NOTES = {
     "parquet": "every field of every sample",
     "jsonl": "every field of every sample",
-    "prompt-completion": "TRL's conversational prompt and completion. Samples of several turns have user turns in the "
-    "completion: set `completion_only_loss=True` and `assistant_only_loss=True`, else TRL trains them too. TRL also "
-    "trains the line feed after the end token unless `assistant_only_loss` is on",
+    "prompt-completion": "TRL's conversational prompt and completion. TRL also trains the line feed after a turn's end "
+    "token; in samples of several turns it trains the later questions too, unless `assistant_only_loss=True`",
     "messages": "one list of messages; every assistant turn is to be trained (TRL: `assistant_only_loss=True`)",
     "sharegpt": "ShareGPT turns (human, gpt) with the system text in a column of its own",
     "alpaca": "Alpaca rows; `input` is empty, earlier turns stand in `history`",
@@ -105,10 +105,27 @@ def _head(folder: Path, manifest: Manifest, facts: Mapping[str, Any], row_type: 
     configs: list[dict[str, Any]] = [
         {"config_name": "default", "default": True, "data_files": [{"split": "train", "path": pattern}]}
     ]
-    if manifest.rejected and REJECTED_FILE in manifest.files:
-        configs.append({"config_name": "rejected", "data_files": [{"split": "train", "path": REJECTED_FILE}]})
+    if manifest.rejected and REJECTED in manifest.files:
+        configs.append({"config_name": "rejected", "data_files": [{"split": "train", "path": REJECTED}]})
     head["configs"] = configs
+    if first.suffix == ".jsonl":
+        head["dataset_info"] = {"features": _features(row_schema(ExportConfig(**manifest.config["export"])))}
     return head
+
+
+def _features(schema: pa.Schema) -> list[dict[str, Any]]:
+    """Column types as the hub writes them, so that a reader need not guess them from the first rows."""
+
+    def listed(kind: pa.DataType) -> Any:
+        """What stands under ``list``: a type's name, the fields of a struct, or a list in it."""
+        if pa.types.is_struct(kind):
+            return [{"name": one.name, "dtype": str(one.type)} for one in kind]
+        return {"list": listed(kind.value_type)} if pa.types.is_list(kind) else str(kind)
+
+    return [
+        {"name": one.name, **(listed(one.type) if pa.types.is_list(one.type) else {"dtype": str(one.type)})}
+        for one in schema
+    ]
 
 
 def _body(

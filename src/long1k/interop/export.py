@@ -28,7 +28,7 @@ from long1k.errors import DataError, RecipeError
 from long1k.interop import llamafactory
 from long1k.interop.facts import Facts, data_files
 from long1k.interop.formats import PROVENANCE, SHAPES, Refusal, provenance_of, to_sharegpt, with_system
-from long1k.interop.tokenized import TOKENIZED_SCHEMA, to_tokenized, tokenized_provenance
+from long1k.interop.tokenized import to_tokenized, tokenized_provenance
 from long1k.rows import Example, Reject, from_arrow, from_dict, schema_of, to_arrow, to_dict
 from long1k.tables import (
     PART_ROWS,
@@ -50,6 +50,24 @@ Format = Literal["parquet", "jsonl", "prompt-completion", "messages", "sharegpt"
 FORMATS: tuple[str, ...] = get_args(Format)
 _BATCH_ROWS = 64  # samples can be 100 kB each; this bounds what is in memory at once
 _Row = dict[str, Any]
+
+
+_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_SHAREGPT = (
+    ("system", pa.string()),
+    ("conversations", pa.list_(pa.struct([("from", pa.string()), ("value", pa.string())]))),
+)
+_COLUMNS: dict[str, tuple[tuple[str, pa.DataType], ...]] = {
+    "prompt-completion": (("prompt", _TURNS), ("completion", _TURNS)),
+    "messages": (("messages", _TURNS),),
+    "sharegpt": _SHAREGPT,
+    "llamafactory": _SHAREGPT,
+    "alpaca": (
+        ("system", pa.string()), ("history", pa.list_(pa.list_(pa.string()))), ("instruction", pa.string()),
+        ("input", pa.string()), ("output", pa.string()),
+    ),
+    "tokenized": (("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32())), ("length", pa.int32())),
+}  # fmt: skip
 
 
 class ExportConfig(BaseModel):
@@ -77,6 +95,14 @@ def export_config(format_name: str, provenance: bool | None = None, **more: Any)
         raise RecipeError("--template goes with --format llamafactory only", "leave it out")
     on = format_name != "tokenized" if provenance is None else provenance
     return ExportConfig(format=format_name, provenance=on, **more)  # type: ignore[arg-type]
+
+
+def row_schema(config: ExportConfig) -> pa.Schema:
+    """The columns of an export; for JSON Lines they go into the card, as types cannot be told from early rows alone."""
+    if config.format in ("parquet", "jsonl"):
+        return schema_of(Example)
+    carried = [(PROVENANCE, pa.string())] if config.provenance else []
+    return pa.schema([("id", pa.string()), *_COLUMNS[config.format], *carried])
 
 
 def export_samples(out: Path, examples: Path, config: ExportConfig, *, chat: Chat | None = None) -> Manifest:
@@ -184,13 +210,8 @@ class _Plan:
         self.config, self.chat, self.system = config, chat, system
         self.info: dict[str, Any] = {}
         self.context = False
-        self.schema: pa.Schema | None = None
-        if config.format == "parquet":
-            self.schema = schema_of(Example)
-        elif config.format == "tokenized":
-            carried = [pa.field(PROVENANCE, pa.string())] if config.provenance else []
-            self.schema = pa.schema([*TOKENIZED_SCHEMA, *carried])
-        elif config.format == "llamafactory":
+        self.schema = row_schema(config) if config.format in ("parquet", "tokenized") else None
+        if config.format == "llamafactory":
             assert chat is not None
             self.template, added = (config.template, None) if config.template else llamafactory.match_template(chat)
             self.system = system if system is not None else added

@@ -7,22 +7,11 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-import pyarrow as pa
-
 from long1k.chat import Chat
 from long1k.interop.formats import PROVENANCE, Parsed, Refusal, parse_chatml, provenance_of, read_row
 from long1k.rows import Example, to_dict
 
 IGNORED = -100  # the label that PyTorch's cross-entropy skips
-
-TOKENIZED_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string()),
-        pa.field("input_ids", pa.list_(pa.int32())),
-        pa.field("labels", pa.list_(pa.int32())),
-        pa.field("length", pa.int32()),
-    ]
-)
 
 
 def to_tokenized(example: Example, chat: Chat) -> dict[str, Any] | Refusal:
