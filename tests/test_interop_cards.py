@@ -337,7 +337,9 @@ def test_the_real_client_sends_every_file(
         line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"
     }
     assert set(sent) == {*read_manifest(samples).files, "README.md", "manifest.json"}
-    assert sent["README.md"] == (samples / "README.md").read_bytes()
+    local = (samples / "README.md").read_text()
+    assert 'load_dataset("samples"' in local
+    assert sent["README.md"].decode() == local.replace('load_dataset("samples"', 'load_dataset("me/long"')
     assert str(tmp_path).encode() not in sent["manifest.json"]
 
 

@@ -461,7 +461,7 @@ def test_files_that_cannot_be_read_say_so(qwen: Chat, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         with pytest.raises(DataError, match=message):
             import_samples(tmp_path / "out", [tmp_path / name], chat=qwen, name="x")
-    with pytest.raises(DataError, match="no file or folder"):
+    with pytest.raises(DataError, match="nor a folder"):
         import_samples(tmp_path / "out", [tmp_path / "absent"], chat=qwen, name="x")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no data files"):

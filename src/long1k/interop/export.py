@@ -173,7 +173,7 @@ def stream_samples(folder: Path, manifest: Manifest) -> Iterator[Example]:
     """The samples of a table, few in memory at once."""
     for name in data_files(manifest):
         with pq.ParquetFile(folder / name) as file:
-            for batch in file.iter_batches(_BATCH_ROWS):
+            for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
                 for values in batch.to_pylist():
                     yield from_dict(values, Example)
 

@@ -84,7 +84,7 @@ def plan_upload(folder: Path, to: str, *, allow_unknown_license: bool = False) -
     write_card(folder, manifest, row_type)
     sizes = {name: (folder / name).stat().st_size for name in sorted(manifest.files)}
     sizes[MANIFEST] = len(_public(manifest))
-    sizes[CARD] = (folder / CARD).stat().st_size
+    sizes[CARD] = len(_card(folder, to))
     return Upload(folder, to, sizes, facts["rows"], dict(facts["licenses"]))
 
 
@@ -105,10 +105,11 @@ def push(plan: Upload, *, private: bool = False, revision: str | None = None, cl
     with tempfile.TemporaryDirectory(prefix="long1k-push-") as name:
         staging = Path(name)
         for file in plan.files:
-            if file != MANIFEST:
+            if file not in (MANIFEST, CARD):
                 (staging / file).parent.mkdir(parents=True, exist_ok=True)
                 (staging / file).symlink_to((plan.folder / file).resolve())
         (staging / MANIFEST).write_bytes(_public(manifest))
+        (staging / CARD).write_bytes(_card(plan.folder, plan.to))
         try:
             client.create_repo(plan.to, repo_type="dataset", private=private, exist_ok=True)
             if revision is not None:
@@ -120,6 +121,12 @@ def push(plan: Upload, *, private: bool = False, revision: str | None = None, cl
         except Exception as error:  # the library's own errors, and those of the network below it
             raise EngineError(f"the upload to {plan.to} failed: {_short(error)}", _mend(error)) from None
     return str(getattr(done, "commit_url", done))
+
+
+def _card(folder: Path, to: str) -> bytes:
+    """The folder's card, which may have been edited since, with the name under which the hub will have it."""
+    text = (folder / CARD).read_text(encoding="utf-8")
+    return text.replace(f'load_dataset("{folder.resolve().name}"', f'load_dataset("{to}"').encode()
 
 
 def _public(manifest: Manifest) -> bytes:

@@ -47,7 +47,7 @@ def data_paths(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
             continue
         if not path.is_dir():
-            raise DataError(f"there is no file or folder {path}", "check the path")
+            raise DataError(f"there is no file {path}, nor a folder", "check the path")
         if (path / "progress.json").is_file() and not (path / "manifest.json").is_file():
             raise IncompleteError(f"{path} was never finished", "run the command that makes it again")
         inside = [
