@@ -11,6 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from long1k import __version__
+from long1k.cli_common import chat_from as _chat
+from long1k.cli_common import chat_of as _chat_of
+from long1k.cli_common import pair as _pair
+from long1k.cli_data import add_commands
 from long1k.errors import DataError, Long1kError, RecipeError
 
 app = typer.Typer(
@@ -246,24 +250,7 @@ def predict(
     _warn_cut(manifest.info["finish_reasons"], manifest.rows_out)
 
 
-@app.command(
-    "import", epilog="Example:  long1k import outputs.jsonl.gz --field label=is_correct --arm run --out predictions"
-)
-def import_(
-    path: Annotated[Path, typer.Argument(help="JSON Lines of model outputs: question, answer, response.")],
-    out: Out,
-    field: Annotated[
-        list[str], typer.Option(help="Our field = theirs: question, answer, response, sample, label, benchmark.")
-    ] = [],  # noqa: B006
-    arm: Annotated[str | None, typer.Option(help="The field that tells runs apart.")] = None,
-) -> None:
-    """Read model outputs made elsewhere, so that score and report can use them."""
-    from long1k.interop.predictions import import_predictions
-    from long1k.summary import rows_line
-
-    mapping = dict(_pair(text, "--field") for text in field)
-    manifest = import_predictions(out, path, mapping, name=path.name.split(".")[0], arm=arm)
-    _say(f"{out}: {rows_line(manifest)}; {manifest.info['items']:,} questions, {len(manifest.info['arms'])} runs")
+add_commands(app)
 
 
 @app.command(epilog="Example:  long1k score predictions --out scores")
@@ -333,13 +320,6 @@ def show(
     show_row(folder, row=row, row_id=id_, tokens=tokens, rejected=rejected, full=full, tokenizer=tokenizer)
 
 
-def _pair(text: str, option: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise RecipeError(f"{option} {text}: expected key=value", f"e.g. {option} question=problem")
-    return key, value
-
-
 def _names(paths: list[str]) -> dict[str, str]:
     """A name for each file: its stem, with a number where two are alike."""
     names: dict[str, str] = {}
@@ -351,24 +331,6 @@ def _names(paths: list[str]) -> dict[str, str]:
             name = f"{stem}-{number}"
         names[name] = path
     return names
-
-
-def _chat(tokenizer: str, thinking: str, system: str | None) -> Any:
-    from long1k.chat import Chat
-    from long1k.jsonlines import expand_path
-    from long1k.tokens import load_tokenizer
-
-    spec = tokenizer if tokenizer.startswith("package:") else str(expand_path(tokenizer))
-    return Chat(load_tokenizer(spec), thinking, system)
-
-
-def _chat_of(manifest: Any, tokenizer: str | None, thinking: str | None) -> Any:
-    """The renderer that made a table, or one with another tokenizer on request."""
-    made_with = manifest.config.get("chat", {})
-    folder = tokenizer or manifest.info.get("tokenizer_folder")
-    if folder is None:
-        raise DataError("the table does not say which tokenizer it was made with", "give --tokenizer")
-    return _chat(folder, thinking or made_with.get("thinking", "think"), made_with.get("system"))
 
 
 def _run_folder(folder: Path) -> Path:

@@ -1,0 +1,34 @@
+"""What several files of commands need: key=value options, and the renderer behind a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from long1k.errors import DataError, RecipeError
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    """An option of the form key=value."""
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"{option} {text}: expected key=value", f"e.g. {option} question=problem")
+    return key, value
+
+
+def chat_from(tokenizer: str, thinking: str, system: str | None) -> Any:
+    """The renderer of a tokenizer folder (or package:NAME), with ~ and ${VARIABLE} filled in."""
+    from long1k.chat import Chat
+    from long1k.jsonlines import expand_path
+    from long1k.tokens import load_tokenizer
+
+    spec = tokenizer if tokenizer.startswith("package:") else str(expand_path(tokenizer))
+    return Chat(load_tokenizer(spec), thinking, system)
+
+
+def chat_of(manifest: Any, tokenizer: str | None, thinking: str | None) -> Any:
+    """The renderer that made a table, or one with another tokenizer on request."""
+    made_with = manifest.config.get("chat", {})
+    folder = tokenizer or manifest.info.get("tokenizer_folder")
+    if folder is None:
+        raise DataError("the table does not say which tokenizer it was made with", "give --tokenizer")
+    return chat_from(folder, thinking or made_with.get("thinking", "think"), made_with.get("system"))

@@ -1,0 +1,165 @@
+"""Commands that move data out and in: export, import, push."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from long1k.cli_common import chat_from, chat_of, pair
+from long1k.errors import RecipeError
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the result (new, or one to go on with).")]
+_CARRY = "Keep where each sample comes from in a column 'long1k' (default: yes, but for token ids)."
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register export, import and push."""
+    app.command(epilog="Example:  long1k export examples --format llamafactory --out for-llamafactory")(export)
+    app.command(
+        "import", epilog="Example:  long1k import outputs.jsonl.gz --field label=is_correct --arm run --out predictions"
+    )(import_)
+    app.command(epilog="Example:  long1k push examples --to my-team/long-traces-6k --dry-run")(push)
+
+
+def export(
+    examples: Annotated[Path, typer.Argument(help="Folder of samples, made by synthesize or import.")],
+    out: Out,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="parquet, jsonl, prompt-completion, messages, sharegpt, alpaca, llamafactory or tokenized.",
+        ),
+    ],
+    provenance: Annotated[bool | None, typer.Option("--provenance/--no-provenance", help=_CARRY)] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Tokenizer folder, or package:micro. Default: the one of the samples.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="LLaMA-Factory's template. Default: the one that writes the same text.")
+    ] = None,
+    rows_per_file: Annotated[int, typer.Option(min=1, help="Samples of each file.")] = 4096,
+    pool: Annotated[
+        Path | None, typer.Option(help="The trace pool behind the samples: the card then names its teachers.")
+    ] = None,
+    language: Annotated[str, typer.Option(help="Language code for the dataset card.")] = "en",
+) -> None:
+    """Write samples in the format of another trainer, with a dataset card."""
+    from long1k.interop.card import write_card
+    from long1k.interop.export import export_config, export_samples
+    from long1k.rows import Example
+    from long1k.summary import rows_line
+    from long1k.tables import read_manifest
+
+    config = export_config(format_, provenance, template=template, rows_per_file=rows_per_file)
+    source = read_manifest(examples)
+    chat = None
+    if config.format in ("tokenized", "llamafactory") and source.stage.split("/")[0] != "collect":
+        chat = chat_of(source, tokenizer, None)
+    manifest = export_samples(out, examples, config, chat=chat)
+    write_card(out, manifest, Example, pool=pool, language=language)
+    facts = manifest.info["facts"]
+    print(
+        f"{out}: {rows_line(manifest)}\n  {facts['tokens']:,} tokens, longest sample "
+        f"{facts['lengths']['max']:,}; digest {manifest.digest[:16]}"
+    )
+    if config.format == "llamafactory":
+        print(f"  template {manifest.info['template']}; train with:  cd {out} && llamafactory-cli train train.yaml")
+
+
+def import_(
+    path: Annotated[
+        list[Path], typer.Argument(help="Outputs or samples of others: files (JSON, JSON Lines, Parquet) or folders.")
+    ],
+    out: Out,
+    as_: Annotated[
+        str | None, typer.Option("--as", help="predictions or samples. Default: as the rows' fields tell.")
+    ] = None,
+    field: Annotated[
+        list[str],
+        typer.Option(help="Predictions: our field = theirs: question, answer, response, sample, label, benchmark."),
+    ] = [],  # noqa: B006
+    arm: Annotated[str | None, typer.Option(help="Predictions: the field that tells runs apart.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Samples: tokenizer folder that counts them.")] = None,
+    thinking: Annotated[str | None, typer.Option(help="Samples: tags in their text: think or openthoughts.")] = None,
+    name: Annotated[str | None, typer.Option(help="Samples: name of their arm. Default: the path's.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Samples: licence of rows that state none.")] = None,
+) -> None:
+    """Read model outputs (to score them) or samples (to count, show and train on them) made elsewhere."""
+    kind = _kind(path, as_, field, arm)
+    if kind == "predictions":
+        _import_predictions(path, out, field, arm)
+        return
+    for option, given in (("--field", field), ("--arm", arm)):
+        if given:
+            raise RecipeError(f"{option} goes with predictions only", "leave it out, or give --as predictions")
+    if tokenizer is None:
+        raise RecipeError("samples need --tokenizer", "the folder of the model that will be trained on them")
+    from long1k.interop.card import write_card
+    from long1k.interop.shards import import_samples
+    from long1k.rows import Example
+    from long1k.summary import rows_line
+
+    chosen = name or path[0].resolve().name.split(".")[0]
+    manifest = import_samples(
+        out, path, chat=chat_from(tokenizer, thinking or "think", None), name=chosen, license_name=licence
+    )
+    write_card(out, manifest, Example)
+    i = manifest.info
+    print(f"{out}: {rows_line(manifest)}; {i['files']} files, {i['restored']:,} rows with their provenance")
+    if i["recounted"]:
+        print(f"  {i['recounted']:,} rows have another number of tokens in this tokenizer than they say")
+
+
+def _kind(paths: list[Path], as_: str | None, field: list[str], arm: str | None) -> Literal["predictions", "samples"]:
+    """What a path holds: as said, as the options tell, else as the first row's fields do."""
+    if as_ is not None:
+        if as_ not in ("predictions", "samples"):
+            raise RecipeError(f"--as {as_}: expected predictions or samples", "e.g. --as samples")
+        return as_  # type: ignore[return-value]
+    if field or arm is not None:
+        return "predictions"
+    from long1k.interop.formats import is_sample
+    from long1k.interop.shards import first_row
+    from long1k.jsonlines import field_name
+
+    row = first_row(paths)
+    if row is None:
+        return "predictions"
+    ours: dict[str, Any] = {name: field_name(name, row, {}) for name in ("question", "answer", "response")}
+    if all(isinstance(row.get(theirs), str | int | float) for theirs in ours.values()):
+        return "predictions"
+    return "samples" if is_sample(row) else "predictions"
+
+
+def _import_predictions(path: list[Path], out: Path, field: list[str], arm: str | None) -> None:
+    from long1k.interop.predictions import import_predictions
+    from long1k.summary import rows_line
+
+    if len(path) != 1:
+        raise RecipeError("predictions come from one file", "import each file into a folder of its own")
+    mapping = dict(pair(text, "--field") for text in field)
+    manifest = import_predictions(out, path[0], mapping, name=path[0].name.split(".")[0], arm=arm)
+    print(f"{out}: {rows_line(manifest)}; {manifest.info['items']:,} questions, {len(manifest.info['arms'])} runs")
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder made by collect, synthesize, import or export.")],
+    to: Annotated[str, typer.Option(help="owner/name of the dataset on the hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private if it is new.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch to write to. Default: main.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be uploaded, send nothing.")] = False,
+    allow_unknown_licence: Annotated[
+        bool, typer.Option("--allow-unknown-licence", help="Upload although licences of rows are not known.")
+    ] = False,
+) -> None:
+    """Upload a table or an export with its dataset card to the Hugging Face hub."""
+    from long1k.interop.hub import plan_upload
+    from long1k.interop.hub import push as upload
+
+    plan = plan_upload(folder, to, allow_unknown_license=allow_unknown_licence)
+    print("\n".join(plan.lines()), flush=True)
+    if not dry_run:
+        print(f"uploaded: {upload(plan, private=private, revision=revision)}")
