@@ -18,6 +18,7 @@ _EXTRA_OF = {
     "accelerate": "train",
     "datasets": "train",
     "ray": "ray",
+    "py3langid": "language",
 }
 
 

@@ -16,13 +16,23 @@ from itertools import chain
 import numpy as np
 from rensa import RMinHash
 
-from long1k.curation.decontaminate import question_key
 
 U64 = np.uint64
 BASE = U64(0x9E3779B97F4A7C15)  # odd, so that no token id loses bits
 _BLOCK = 1 << 18  # shingles hashed at a time: small enough for the cache
-_THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}|\\,)(?=\d{3}(?!\d))")
-_DIGITS = re.compile(r"\d+")
+_QUESTIONS = 1 << 12
+_OTHER = 128
+# What a prompt adds to all questions of a data set: it would make them alike.
+_INSTRUCTION = re.compile(
+    r"(?:please |let's |think and )*(?:reason|think) step by step[^.]*\.?|[^.?!]*\\boxed(?:\{\})?[^.?!]*[.?!]?",
+    re.IGNORECASE,
+)
+# ASCII that says which question it is: letters, digits, operators.  Beyond ASCII all but punctuation.
+_KEPT = np.array([chr(code).isalnum() or chr(code) in "+-*/=<>" for code in range(_OTHER)] + [True])
+_LAYOUT = (
+    ("\\left", ""), ("\\right", ""), ("\\displaystyle", ""), ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"),
+    ("\\!", ""), ("\\,", ","), ("{,}", ","), ("\\text", ""), ("\\mathrm", ""),
+)  # fmt: skip
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -43,9 +53,7 @@ def sketch(token_ids: Sequence[Sequence[int]], shingle_tokens: int, num_perm: in
     return sketch_flat(flat, offsets, shingle_tokens, num_perm, seed)
 
 
-def sketch_flat(
-    ids: np.ndarray, offsets: np.ndarray, shingle_tokens: int, num_perm: int, seed: int = 0
-) -> np.ndarray:
+def sketch_flat(ids: np.ndarray, offsets: np.ndarray, shingle_tokens: int, num_perm: int, seed: int = 0) -> np.ndarray:
     """Signatures of texts given as one array: text i is ``ids[offsets[i]:offsets[i + 1]]``.
 
     A signature depends on its own text, the seed and num_perm alone: batches and processes may be
@@ -70,41 +78,66 @@ def sketch_flat(
     return signatures
 
 
-def sketch_questions(questions: Sequence[str], shingle_characters: int, num_perm: int, seed: int = 0) -> np.ndarray:
-    """Signatures of questions by the characters of their normalised text.
+def sketch_questions(
+    questions: Sequence[str], shingle_characters: int, num_perm: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signatures of questions, and a number for the set of numbers that each names.
 
     A question has few tokens, and one changed comma or capital changes several: characters of
     the text without case, space and punctuation are finer, and forgive what says nothing.
+    "Solve x + 3 = 7" and "Solve x + 4 = 7" are near copies of one another, and different
+    problems: their second value differs.  It does not depend on order or repetition.
+
+    Returns:
+        uint32 of shape (questions, num_perm), and uint64 of shape (questions,).
     """
-    texts = [question_key(question) for question in questions]
-    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum([len(text) for text in texts], out=offsets[1:])
-    characters = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    return sketch_flat(characters, offsets, shingle_characters, num_perm, seed)
+    signatures = np.empty((len(questions), num_perm), dtype=np.uint32)
+    numbers = np.empty(len(questions), dtype=U64)
+    for first in range(0, len(questions), _QUESTIONS):
+        some = slice(first, min(first + _QUESTIONS, len(questions)))
+        codes = _codes(questions[some])
+        numbers[some] = _numbers(codes, some.stop - first)
+        kept = _KEPT[np.minimum(codes, _OTHER)]
+        kept &= (codes < 0x2000) | (codes > 0x206F)  # quotes and dashes outside of ASCII
+        seen = np.cumsum(kept)
+        offsets = np.concatenate(([0], seen[codes == 0])).astype(np.int64)
+        signatures[some] = sketch_flat(codes[kept].astype(np.uint32), offsets, shingle_characters, num_perm, seed)
+    return signatures, numbers
 
 
-def number_groups(questions: Sequence[str]) -> np.ndarray:
-    """uint64 a question, equal where the questions hold the same numbers, in any order.
-
-    "Solve x + 3 = 7" and "Solve x + 4 = 7" are near copies of one another, and different problems.
-    """
-    found = np.empty(len(questions), dtype=U64)
-    for row, question in enumerate(questions):
-        text = _THOUSANDS.sub("", question if question.isascii() else unicodedata.normalize("NFKC", question))
-        total = 0
-        for digits in _DIGITS.findall(text):
-            # A sum does not care for the order; int() would refuse thousands of digits, and 07 is not 7 in a code.
-            total += (hash_text(digits) << 1) | 1
-        found[row] = total & 0xFFFFFFFFFFFFFFFF
-    return found
+def _codes(questions: Sequence[str]) -> np.ndarray:
+    """The code points of lower-case questions, each closed by a 0, without what only changes the layout."""
+    texts = []
+    for question in questions:
+        text = question if question.isascii() else unicodedata.normalize("NFKC", question)
+        if "boxed" in text or "step by step" in text:
+            text = _INSTRUCTION.sub(" ", text)
+        texts.append(text.replace("\x00", " "))
+    joined = "\x00".join([*texts, ""]).lower()
+    for command, plain in _LAYOUT:
+        joined = joined.replace(command, plain)
+    return np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-def hash_text(text: str) -> int:
-    """63 bits of an ASCII text's bytes, the same in every process."""
-    value = 0
-    for byte in text.encode():
-        value = ((value ^ byte) * 0x100000001B3 + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-    return (value ^ (value >> 29)) >> 1
+def _numbers(codes: np.ndarray, count: int) -> np.ndarray:
+    """A uint64 for each question's set of numbers."""
+    digit = (codes >= 48) & (codes <= 57)
+    padded = np.concatenate([[False], digit, np.zeros(4, dtype=bool)])  # padded[i + 1] is digit[i]
+    thousands = codes == 44
+    for shift, wanted in ((0, True), (2, True), (3, True), (4, True), (5, False)):  # 1,234 but not 1,23 or 1,2345
+        thousands &= padded[shift : shift + len(codes)] == wanted
+    codes, digit = codes[~thousands], digit[~thousands]
+    edges = np.diff(np.concatenate([[False], digit, [False]]).astype(np.int8))
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    owners = np.searchsorted(np.flatnonzero(codes == 0), starts)
+    hashes = mix(_short_hashes(codes.astype(U64), starts, ends - starts))
+    order = np.lexsort((hashes, owners))
+    owners, hashes = owners[order], hashes[order]
+    fresh = np.ones(len(order), dtype=bool)
+    fresh[1:] = (owners[1:] != owners[:-1]) | (hashes[1:] != hashes[:-1])
+    result = np.zeros(count, dtype=U64)
+    np.add.at(result, owners[fresh], hashes[fresh])
+    return result
 
 
 def shingle_hashes(ids: np.ndarray, offsets: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +173,8 @@ def shingle_hashes(ids: np.ndarray, offsets: np.ndarray, size: int) -> tuple[np.
 def _short_hashes(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The polynomial of each text that is shorter than a shingle."""
     hashes = np.zeros(len(starts), dtype=U64)
+    some = np.arange(len(starts))
     for step in range(int(lengths.max(initial=0))):
-        some = lengths > step
+        some = some[lengths[some] > step]
         hashes[some] = hashes[some] * BASE + values[starts[some] + step]
     return hashes
