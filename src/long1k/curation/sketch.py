@@ -16,7 +16,6 @@ from itertools import chain
 import numpy as np
 from rensa import RMinHash
 
-
 U64 = np.uint64
 BASE = U64(0x9E3779B97F4A7C15)  # odd, so that no token id loses bits
 _BLOCK = 1 << 18  # shingles hashed at a time: small enough for the cache
@@ -24,7 +23,8 @@ _QUESTIONS = 1 << 12
 _OTHER = 128
 # What a prompt adds to all questions of a data set: it would make them alike.
 _INSTRUCTION = re.compile(
-    r"(?:please |let's |think and )*(?:reason|think) step by step[^.]*\.?|[^.?!]*\\boxed(?:\{\})?[^.?!]*[.?!]?",
+    r"(?:please |let's |think and )*(?:reason|think) step by step[,.]?|(?:please |and )*"
+    r"(?:put|return|give|write|output|present|provide|enclose|place) [^.?!\n]{0,60}\\boxed\{[^{}\n]{0,12}\}\.?",
     re.IGNORECASE,
 )
 # ASCII that says which question it is: letters, digits, operators.  Beyond ASCII all but punctuation.
