@@ -19,6 +19,7 @@ _EXTRA_OF = {
     "datasets": "train",
     "huggingface_hub": "hub",
     "ray": "ray",
+    "py3langid": "language",
 }
 
 

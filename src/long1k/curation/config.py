@@ -16,7 +16,12 @@ class LintConfig(_Strict):
 
     loops: bool = Field(default=True, description="reject traces that end in endless repetition")
     sentinels: bool = Field(default=True, description="reject answers that only say there is none (proof, notfound)")
-    language: str | None = Field(default=None, description="reject traces in another language, e.g. en or zh")
+    language: str | None = Field(
+        default=None, pattern="^[a-z]{2}$", description="reject traces in another language, e.g. en or zh (ISO 639-1)"
+    )
+    foreign_share: float = Field(
+        default=0.05, gt=0, le=1, description="least share of words in a foreign script that makes a trace foreign"
+    )
 
 
 class DecontaminateConfig(_Strict):
@@ -39,8 +44,10 @@ class NearDuplicateConfig(_Strict):
 
     problems: float | None = Field(default=None, gt=0, le=1, description="least Jaccard similarity of two questions")
     traces: float | None = Field(default=None, gt=0, le=1, description="least Jaccard similarity of two traces")
-    shingle_tokens: int = Field(default=5, ge=1)
-    num_perm: int = Field(default=128, ge=16)
+    shingle_tokens: int = Field(default=5, ge=1, description="neighbouring tokens of a trace that count as one piece")
+    shingle_characters: int = Field(default=4, ge=1, description="the same for questions, in characters")
+    same_numbers: bool = Field(default=True, description="questions with different numbers are different problems")
+    num_perm: int = Field(default=128, ge=16, description="slots of a signature: more are more exact and cost more")
 
 
 class DifficultyConfig(_Strict):

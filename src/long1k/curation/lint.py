@@ -1,11 +1,23 @@
-"""Text that would break a sample later: found here, once, before anything is counted."""
+"""Text that would break or spoil a sample later: found here, once, before anything is counted."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from long1k.curation.config import LintConfig
+from long1k.curation.language import other_language
 from long1k.curation.normalize import Fault
 from long1k.jsonlines import unstorable
+from long1k.loops import find_loop
+
+# Words that data sets write where they have no answer.  "none", "no", "no solution", "undefined" and the
+# empty set are answers, and are not here.
+SENTINELS = frozenset(
+    ("proof", "notfound", "not found", "answer not found", "no answer", "no answer found", "n/a", "na", "nan", "null",
+     "unknown", "see solution", "see above", "not provided", "not available", "not given", "tbd", "todo")
+)  # fmt: skip
+_WRAPPING = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\b|[{}$\\*_\"'`.!?:;()\[\]]")
 
 
 def lint_unicode(name: str, text: str) -> Fault | None:
@@ -30,4 +42,34 @@ def lint_text(name: str, text: str, special_tokens: Iterable[str]) -> Fault | No
     for token in special_tokens:
         if token and token in text:
             return Fault("special_token", f"{token} in {name}")
+    return None
+
+
+def is_sentinel(answer: str) -> bool:
+    """Whether an answer only says that there is none."""
+    if len(answer) > 60:
+        return False
+    return " ".join(_WRAPPING.sub(" ", answer).casefold().split()) in SENTINELS
+
+
+def lint_trace(question: str, answer: str, thinking: str, solution: str, config: LintConfig) -> Fault | None:
+    """The first fault of a trace as a whole: ``no_gold``-like answers, endless repetition, another language.
+
+    Reasons: ``sentinel_answer``, ``loop``, ``other_language``; the evidence says what and where.
+
+    Raises:
+        MissingExtraError: ``config.language`` needs the extra ``language``.
+    """
+    if config.sentinels and is_sentinel(answer):
+        return Fault("sentinel_answer", f"the answer {answer!r} says that there is none")
+    if config.loops:
+        for name, text in (("thinking", thinking), ("solution", solution)):
+            loop = find_loop(text)
+            if loop is not None:
+                return Fault("loop", f"{name}: {loop.describe(text)}")
+    if config.language is not None:
+        for name, text in (("question", question), ("thinking", thinking), ("solution", solution)):
+            other = other_language(text, config.language, config.foreign_share)
+            if other is not None:
+                return Fault("other_language", f"{name}: {other}")
     return None
