@@ -76,13 +76,16 @@ class Columns:
 
     def rows_of(self, trace_ids: Sequence[str]) -> Ints:
         """The first row of each trace; -1 where the pool does not hold it."""
-        wanted = np.array([trace_id.encode() for trace_id in trace_ids] or [b""], dtype=bytes)
-        names, back = np.unique(wanted, return_inverse=True)
-        rows = np.full(names.size, -1, dtype=np.int64)
-        at = np.minimum(np.searchsorted(names, self.trace_ids), names.size - 1)
-        held = np.flatnonzero(names[at] == self.trace_ids)[::-1]  # backwards: the first of equal ones stays
-        rows[at[held]] = held
-        return rows[back] if trace_ids else np.zeros(0, dtype=np.int64)
+        if not trace_ids or not len(self):
+            return np.full(len(trace_ids), -1, dtype=np.int64)
+        wanted = np.array([trace_id.encode() for trace_id in trace_ids], dtype=bytes)
+        width = np.promote_types(wanted.dtype, self.trace_ids.dtype)
+        keys, held = hash_ids(wanted.astype(width), 0), hash_ids(self.trace_ids.astype(width), 0)
+        found = np.flatnonzero(np.isin(held, keys))
+        first: dict[bytes, int] = {}
+        for row in found.tolist():
+            first.setdefault(bytes(self.trace_ids[row]), row)
+        return np.array([first.get(bytes(name), -1) for name in wanted], dtype=np.int64)
 
 
 def read_columns(folder: Path) -> Columns:
@@ -92,23 +95,56 @@ def read_columns(folder: Path) -> Columns:
         DataError: a part cannot be read, or the table holds other rows.
     """
     names = sorted(name for name in read_manifest(folder).files if name.startswith("part-"))
-    tables = [_open(folder / name).read(columns=list(_READ)) for name in names]
-    whole = pa.concat_tables(tables or [_empty()])
-    count = {name: whole.column(name).to_numpy().astype(np.int32) for name in _COUNTS}
-    problems = whole.column("problem_id").combine_chunks().dictionary_encode()
+    held: dict[str, list[Any]] = {name: [] for name in _READ}
+    sizes = []
+    for name in names:  # a part at a time, and of each only what takes little room
+        table = _open(folder / name).read(columns=list(_READ))
+        sizes.append((name, table.num_rows))
+        for column in _READ:
+            held[column].append(_compact(column, table.column(column)))
+    problems = _encoded(held.pop("problem_id"))
     return Columns(
         folder,
-        [(name, table.num_rows) for name, table in zip(names, tables, strict=True)],
-        _bytes(whole.column("trace_id").chunks),
-        _codes(problems),
-        _bytes([_dictionary(problems)]),
-        count["num_question_tokens"],
-        count["num_thinking_tokens"],
-        count["num_solution_tokens"],
-        pc.fill_null(whole.column("difficulty"), float("nan")).to_numpy(),
-        pc.fill_null(whole.column("correct").cast(pa.int8()), -1).to_numpy(),
-        {name: _names(whole.column(name)) for name in _NAMED},
+        sizes,
+        _joined(held.pop("trace_id"), np.dtype("S1")),
+        problems.codes,
+        np.array([(text or "").encode() for text in problems.texts], dtype=bytes),
+        _joined(held.pop("num_question_tokens"), np.dtype(np.int32)),
+        _joined(held.pop("num_thinking_tokens"), np.dtype(np.int32)),
+        _joined(held.pop("num_solution_tokens"), np.dtype(np.int32)),
+        _joined(held.pop("difficulty"), np.dtype(np.float64)),
+        _joined(held.pop("correct"), np.dtype(np.int8)),
+        {name: _encoded(held.pop(name)) for name in _NAMED},
     )
+
+
+def _compact(name: str, column: pa.ChunkedArray) -> Any:
+    """A part's column in little room: numbers and ids as arrays, names as codes."""
+    if name == "trace_id":
+        return np.array(column.cast(pa.binary()).to_pylist(), dtype=bytes)
+    if name in _COUNTS:
+        return column.to_numpy().astype(np.int32)
+    if name == "difficulty":
+        return pc.fill_null(column, float("nan")).to_numpy()
+    if name == "correct":
+        return pc.fill_null(column.cast(pa.int8()), -1).to_numpy()
+    return column.dictionary_encode(null_encoding="encode")
+
+
+def _joined(parts: list[Any], kind: np.dtype[Any]) -> Any:
+    """The parts of a column one after another; of an empty pool an empty array of this kind."""
+    filled = [part for part in parts if len(part)]
+    return np.concatenate(filled) if filled else np.zeros(0, dtype=kind)
+
+
+def _encoded(parts: list[pa.ChunkedArray]) -> Names:
+    """Codes of all parts in one dictionary, texts in the order in which they first stand."""
+    chunks = [chunk for part in parts for chunk in part.chunks if len(chunk)]
+    if not chunks:
+        return Names(np.zeros(0, dtype=np.int32), [])
+    whole = pa.chunked_array(chunks).unify_dictionaries()
+    codes = [chunk.indices.to_numpy(zero_copy_only=False).astype(np.int32) for chunk in whole.chunks]
+    return Names(np.concatenate(codes), whole.chunk(whole.num_chunks - 1).dictionary.to_pylist())
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -122,32 +158,6 @@ def _open(path: Path) -> pq.ParquetFile:
             "check that the folder is the output of the right stage",
         )
     return found
-
-
-def _empty() -> pa.Table:
-    return schema_of(Trace).empty_table().select(list(_READ))
-
-
-def _dictionary(encoded: Any) -> pa.Array:
-    return encoded.dictionary if isinstance(encoded, pa.DictionaryArray) else pa.array([], pa.string())
-
-
-def _codes(encoded: Any) -> npt.NDArray[np.int32]:
-    if not isinstance(encoded, pa.DictionaryArray):  # an empty column has no chunk
-        return np.zeros(0, dtype=np.int32)
-    return np.asarray(encoded.indices.to_numpy(zero_copy_only=False)).astype(np.int32)
-
-
-def _names(column: pa.ChunkedArray) -> Names:
-    encoded = column.combine_chunks()
-    encoded = encoded.dictionary_encode(null_encoding="encode") if not isinstance(encoded, pa.ChunkedArray) else encoded
-    return Names(_codes(encoded), _dictionary(encoded).to_pylist())
-
-
-def _bytes(chunks: Sequence[pa.Array]) -> npt.NDArray[np.bytes_]:
-    """Texts as fixed-width bytes; chunk by chunk, so that few Python objects live at a time."""
-    made = [np.array(chunk.cast(pa.binary()).to_pylist(), dtype=bytes) for chunk in chunks if len(chunk)]
-    return np.concatenate(made) if made else np.zeros(0, dtype="S1")
 
 
 def hash_ids(ids: npt.NDArray[np.bytes_], seed: int) -> npt.NDArray[np.uint64]:
@@ -184,7 +194,8 @@ def eligible(columns: Columns, spec: JoinSpec) -> Mask:
 def _first_of_each(ids: npt.NDArray[np.bytes_]) -> Mask:
     """Rows whose id did not stand before: a pool that was not deduplicated may hold one trace twice."""
     kept = np.ones(ids.size, dtype=bool)
-    if np.unique(hash_ids(ids, 0)).size < ids.size:
+    hashes = np.sort(hash_ids(ids, 0))
+    if (hashes[1:] == hashes[:-1]).any():  # different hashes are different ids; equal ones are looked at
         kept[:] = False
         kept[np.unique(ids, return_index=True)[1]] = True
     return kept
