@@ -6,7 +6,7 @@ import random
 import re
 
 # Where a thinking is divided, coarse to fine; the separators stay where they were.
-_BORDERS = (re.compile(r"(\n[ \t]*\n\s*)"), re.compile(r"(\n)"), re.compile(r"((?<=[.!?]) +)"))
+_BORDERS = (re.compile(r"(\n[ \t]*\n\s*)"), re.compile(r"(\n+)"), re.compile(r"((?<=[.!?]) +)"))
 _TRIES = 20
 
 
@@ -18,7 +18,7 @@ def shuffle_steps(text: str, rng: random.Random) -> str | None:
     for border in _BORDERS:
         pieces = border.split(text)
         steps = pieces[::2]
-        if len(set(steps)) < 2:
+        if len({step for step in steps if step.strip()}) < 2:
             continue
         for _ in range(_TRIES):
             rng.shuffle(steps)
