@@ -18,8 +18,11 @@ from conftest import MakePool, MakeTrace, build_trace
 from long1k.chat import STYLES, Chat
 from long1k.errors import InfeasibleError, RecipeError
 from long1k.grading.extract import extract_parts
-from long1k.joining.fit import LengthPool, Part, Request, coverage, fit, most_pairs
+from long1k.joining.coverage import coverage
+from long1k.joining.fit import Request, fit
+from long1k.joining.lengths import LengthPool, Part
 from long1k.joining.linkers import BANKS, choose_linkers
+from long1k.joining.pairing import most_pairs
 from long1k.joining.render import join, solution_text
 from long1k.joining.spec import JoinSpec
 from long1k.rows import Example, Trace, derive_seed
@@ -196,9 +199,26 @@ def test_most_pairs_is_the_most_there_are(lengths: list[int], low: int, width: i
     assert most_pairs(lengths, low, low + width) == _best_pairs(lengths, low, low + width)
 
 
-def _text_build(chosen: Sequence[Part], rng: random.Random) -> tuple[tuple[int, ...], int]:
-    del rng
-    return tuple(part.index for part in chosen), sum(part.length for part in chosen) + 3 * len(chosen)
+class _Sum:
+    """A maker whose samples cost three tokens a part; its estimate is off by ``offset``, its words reach ``words``."""
+
+    def __init__(self, offset: int, words: int = 0) -> None:
+        self.offset, self.words = offset, words
+
+    def build(self, parts: Sequence[Part], rng: random.Random) -> tuple[tuple[int, ...], int] | None:
+        drawn = rng.randint(-self.words, self.words)
+        return tuple(part.index for part in parts), sum(part.length for part in parts) + 3 * len(parts) + drawn
+
+    def adjust(self, parts: Sequence[Part], rng: random.Random, tokens: int) -> tuple[tuple[int, ...], int] | None:
+        del rng
+        needed = tokens - sum(part.length for part in parts) - 3 * len(parts)
+        return (tuple(part.index for part in parts), tokens) if abs(needed) <= self.words else None
+
+    def overhead(self, num_parts: int) -> int:
+        return 3 * num_parts + self.offset
+
+    def reach(self, num_parts: int) -> int:
+        return self.words if num_parts > 1 else 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -212,17 +232,14 @@ def test_fit_keeps_its_promises(
     parts = [Part(i, n, f"p{i % problems}") for i, n in enumerate(lengths)]
     request = Request(target, tolerance, count, least, least + more)
 
-    def run(offset: int) -> tuple[list[tuple[int, ...]], list[int]]:
-        return fit(parts, request, _text_build, lambda n: 3 * n + offset, lambda i: derive_seed(seed, i))
-
-    for offset in (0, 2):  # a wrong estimate is put right by the recount
-        samples, totals = run(offset)
-        assert (samples, totals) == run(offset)
+    for offset, words in ((0, 0), (2, 0), (1, 3)):  # a wrong estimate is put right by the recount
+        samples, totals = fit(parts, request, _Sum(offset, words), lambda i: derive_seed(seed, i))
+        assert (samples, totals) == fit(parts, request, _Sum(offset, words), lambda i: derive_seed(seed, i))
         used = [index for sample in samples for index in sample]
         assert len(used) == len(set(used))
         assert len(samples) == len(totals) <= count
         for sample, total in zip(samples, totals, strict=True):
-            assert total == sum(lengths[i] for i in sample) + 3 * len(sample)
+            assert abs(total - sum(lengths[i] for i in sample) - 3 * len(sample)) <= words
             assert abs(total - target) <= tolerance
             assert least <= len(sample) <= least + more
             assert len({parts[i].problem for i in sample}) == len(sample)
@@ -234,12 +251,12 @@ def test_fit_keeps_its_promises(
     tolerance=st.integers(0, 3),
 )
 def test_coverage_counts_the_parts_that_fit_some_pair(lengths: list[int], target: int, tolerance: int) -> None:
-    parts = [Part(i, n, str(i)) for i, n in enumerate(lengths)]
     fits = sum(
         any(i != j and abs(a + b + 2 - target) <= tolerance for j, b in enumerate(lengths))
         for i, a in enumerate(lengths)
     )
-    assert coverage(parts, Request(target, tolerance, 1, 2, 2), lambda n: n) == pytest.approx(fits / len(lengths))
+    found = coverage(lengths, target - tolerance, target + tolerance, 2, 2, lambda n: n)
+    assert found == pytest.approx(fits / len(lengths))
 
 
 def test_a_pool_gives_each_part_once_and_takes_it_back() -> None:
@@ -250,7 +267,7 @@ def test_a_pool_gives_each_part_once_and_takes_it_back() -> None:
     assert {part.index for part in taken if part} == {0, 1}
     assert taken[2] is None
     assert pool.take_near(6, 1, {"p2"}) is None
-    longest = pool.take_longest(8)
+    longest = pool.take_longest(8, set())
     assert longest == parts[2]
     pool.give_back([parts[0], parts[2]])
     pool.remove(parts[2])

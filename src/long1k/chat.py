@@ -19,7 +19,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from long1k.errors import DataError, RecipeError
-from long1k.rows import Message
+from long1k.rows import Example, Message
 from long1k.tokens import Tokenizer
 
 
@@ -66,6 +66,31 @@ class Encoded:
 
     ids: list[int]
     trained: list[bool]
+
+
+Document = tuple[tuple[Message, ...], tuple[Message, ...]]  # (prompt, completion) of one conversation
+MASKED_PAIR = "masked_pair"
+
+
+def documents_of(mode: str, prompt: Sequence[Message], completion: Sequence[Message]) -> list[Document]:
+    """The conversations that a sample consists of, as (prompt, completion) pairs.
+
+    A masked pair lies in one row but is two conversations, each rendered for itself, of which neither
+    sees the other; every other sample is one.
+    """
+    if mode != MASKED_PAIR:
+        return [(tuple(prompt), tuple(completion))]
+    turns = [*prompt, *completion]
+    starts = [at for at, turn in enumerate(turns) if turn.role == "user"]
+    return [
+        ((turns[start],), tuple(turns[start + 1 : end]))
+        for start, end in zip(starts, [*starts[1:], len(turns)], strict=True)
+    ]
+
+
+def documents(example: Example) -> list[Document]:
+    """The conversations of a sample (see ``documents_of``)."""
+    return documents_of(example.mode, example.prompt, example.completion)
 
 
 def _raise(message: str) -> None:
@@ -197,6 +222,10 @@ class Chat:
             ids += piece
             trained += [supervised] * len(piece)
         return Encoded(ids, trained)
+
+    def encode_documents(self, example: Example) -> list[Encoded]:
+        """Ids and loss mask of each conversation of a sample: one, or the two of a masked pair."""
+        return [self.encode_example(prompt, completion) for prompt, completion in documents(example)]
 
     def count_example(self, prompt: Sequence[Message], completion: Sequence[Message]) -> tuple[int, int]:
         """(tokens of the whole sample, tokens that carry loss); the same as encode_example's."""

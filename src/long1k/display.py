@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from long1k.chat import Chat
+from long1k.chat import Chat, documents
 from long1k.errors import DataError
 from long1k.rows import Example, Prediction, Score, Trace, to_dict
 from long1k.tables import Manifest, iter_table, read_manifest, read_rejected
@@ -26,7 +26,14 @@ _TYPES: dict[str, tuple[type, str]] = {
     "collect": (Trace, "trace_id"), "synthesize": (Example, "example_id"), "predict": (Prediction, "prediction_id"),
     "import-predictions": (Prediction, "prediction_id"), "score": (Score, "prediction_id"),
 }  # fmt: skip
-_COLOURS = {"question": "cyan", "label": "yellow", "linker": "bold magenta", "thinking": "default", "solution": "green"}
+_COLOURS = {
+    "question": "cyan",
+    "label": "yellow",
+    "linker": "bold magenta",
+    "thinking": "default",
+    "solution": "green",
+    "reference": "bold yellow",
+}
 _SHOWN = 600  # characters of one piece, unless --full
 
 
@@ -102,7 +109,7 @@ def _short(text: str, full: bool) -> str:
 def _pieces(example: Example, chat: Chat) -> Iterator[tuple[bool, list[tuple[str, str]]]]:
     """(trained, [(kind, text), …]) of each segment, in the order the trainer sees them."""
     messages = [*example.prompt, *example.completion]
-    segments = chat.segments(messages)
+    segments = [piece for prompt, completion in documents(example) for piece in chat.segments([*prompt, *completion])]
     whole = "".join(text for text, _ in segments)
     starts, cursor = [], 0
     for message in messages:
@@ -164,13 +171,18 @@ def _print_example(console: Console, example: Example, chat: Chat, tokens: bool,
 
 def _print_tokens(console: Console, example: Example, chat: Chat) -> None:
     """Every token in order; trained ones green, others dim; ‖ marks each border between the two."""
-    encoded = chat.encode_example(example.prompt, example.completion)
+    encoded = chat.encode_documents(example)
     line = Text()
     before: bool | None = None
-    for piece, trained in zip(chat.tokenizer.pieces(encoded.ids), encoded.trained, strict=True):
-        if trained != before:
-            line.append(f"\n‖ {'trained' if trained else 'not trained'} ‖ ", style="bold")
-        before = trained
-        line.append(_visible(piece).replace("\n", "⏎\n") + "·", style="green" if trained else "dim")
+    for number, one in enumerate(encoded):
+        if number:
+            line.append("\n‖ another conversation, apart from the one before ‖", style="bold yellow")
+            before = None
+        for piece, trained in zip(chat.tokenizer.pieces(one.ids), one.trained, strict=True):
+            if trained != before:
+                line.append(f"\n‖ {'trained' if trained else 'not trained'} ‖ ", style="bold")
+            before = trained
+            line.append(_visible(piece).replace("\n", "⏎\n") + "·", style="green" if trained else "dim")
     console.print(line)
-    console.print(f"{sum(encoded.trained):,} of {len(encoded.ids):,} tokens are trained")
+    num_trained, num_tokens = sum(sum(one.trained) for one in encoded), sum(len(one.ids) for one in encoded)
+    console.print(f"{num_trained:,} of {num_tokens:,} tokens are trained")

@@ -39,15 +39,17 @@ def synthesize_summary(out: Path, manifest: Manifest) -> str:
         "    target   made  asked      min      max   exact  within  coverage  problems",
     ]
     for g in manifest.info["groups"]:
+        exact, coverage = (
+            "-" if g[name] is None else f"{100 * g[name]:.1f}%" for name in ("exactly_on_target", "coverage")
+        )
         lines.append(
-            f"  {g['target']:>8,} {g['made']:>6,} {g['requested']:>6,} {g['min_tokens']:>8,} {g['max_tokens']:>8,} "
-            f"{100 * g['exactly_on_target']:>6.1f}% {100 * g['within_tolerance']:>6.1f}% "
-            f"{100 * g['coverage']:>8.1f}% {g['problems']:>9,}"
+            f"  {g['wanted']:>8} {g['made']:>6,} {g['requested']:>6,} {g['min_tokens']:>8,} {g['max_tokens']:>8,} "
+            f"{exact:>7} {100 * g['within_tolerance']:>6.1f}% {coverage:>9} {g['problems']:>9,}"
         )
     for g in manifest.info["groups"]:
         if "shortfall" in g:
             lines += textwrap.wrap(
-                f"{g['target']:,}: {g['shortfall']}", WIDTH, initial_indent="  ", subsequent_indent="    "
+                f"{g['wanted']}: {g['shortfall']}", WIDTH, initial_indent="  ", subsequent_indent="    "
             )
     return "\n".join(lines)
 

@@ -17,6 +17,8 @@ from long1k.grading.extract import extract_answer, extract_parts
 from long1k.joining.linkers import BANKS
 from long1k.rows import Message, Span, Trace
 
+Pieces = tuple[tuple[str, str], ...]  # a question taken apart: (kind of span, text), in order
+
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -54,40 +56,57 @@ def solution_text(trace: Trace) -> str:
     return f"{trace.solution}\n\nThe answer is $\\boxed{{{answer}}}$."
 
 
+def stated_answer(trace: Trace) -> str:
+    """The answer that the trace itself arrives at, as its solution will state it."""
+    found = extract_answer(solution_text(trace))
+    return found.value if found else trace.answer
+
+
 def join(
-    traces: Sequence[Trace], linkers: Sequence[str], bank: str, style: ThinkingStyle, layout: str = "blocks"
+    traces: Sequence[Trace],
+    linkers: Sequence[str],
+    bank: str,
+    style: ThinkingStyle,
+    layout: str = "blocks",
+    *,
+    thinkings: Sequence[str] | None = None,
+    questions: Sequence[Pieces] | None = None,
+    order: Sequence[int] | None = None,
 ) -> Joined | None:
     """One sample of the traces, in their order; None if labels could not be told from their text.
 
     Args:
-        linkers: one phrase a trace (unused for a single trace), from ``choose_linkers``.
+        linkers: one phrase a trace (unused for a single trace): what introduces its thinking.
         bank: the bank they came from; it knows the separator.
         layout: ``blocks`` or ``turns``.
+        thinkings: what stands in place of the traces' thinkings.
+        questions: what stands in place of their questions.
+        order: in which order the thinkings stand (blocks only); problems and solutions keep theirs.
     """
     separator = BANKS[bank].separator
+    texts = [trace.thinking for trace in traces] if thinkings is None else list(thinkings)
     if len(traces) == 1 or layout == "turns":
-        return _turns(traces, linkers, separator, style)
+        return _turns(traces, texts, linkers, separator, style)
     user, assistant = _Text(0), _Text(1)
     for part, trace in enumerate(traces):
         user.add("\n\n" if part else "")
         user.add(f"Problem {part + 1}: ", "label", part)
-        user.add(trace.question, "question", part)
+        for kind, text in questions[part] if questions is not None else (("question", trace.question),):
+            user.add(text, kind, part)
     assistant.add(style.open)
-    for part, (trace, linker) in enumerate(zip(traces, linkers, strict=True)):
-        assistant.add("\n\n" if part else "")
-        assistant.add(linker, "linker", part)
-        assistant.add(separator if linker else "")
-        assistant.add(trace.thinking, "thinking", part)
+    for at, part in enumerate(order if order is not None else range(len(traces))):
+        assistant.add("\n\n" if at else "")
+        assistant.add(linkers[part], "linker", part)
+        assistant.add(separator if linkers[part] else "")
+        assistant.add(texts[part], "thinking", part)
     assistant.add(style.close)
     solutions_at = assistant.length
     answers = []
     for part, trace in enumerate(traces):
-        text = solution_text(trace)
         assistant.add("\n\n" if part else "")
         assistant.add(f"Problem {part + 1}: ", "label", part)
-        assistant.add(text, "solution", part)
-        found = extract_answer(text)
-        answers.append(found.value if found else trace.answer)
+        assistant.add(solution_text(trace), "solution", part)
+        answers.append(stated_answer(trace))
     read = extract_parts(str(assistant)[solutions_at:], len(traces))
     if [None if r is None else r.value for r in read] != answers:
         return None
@@ -98,24 +117,43 @@ def join(
     )  # fmt: skip
 
 
-def _turns(traces: Sequence[Trace], linkers: Sequence[str], separator: str, style: ThinkingStyle) -> Joined:
+def join_tries(traces: Sequence[Trace], linkers: Sequence[str], bank: str, style: ThinkingStyle) -> Joined:
+    """Several traces of one problem as one: the question once, one try after another, the last one's solution."""
+    separator = BANKS[bank].separator
+    user, assistant = _Text(0), _Text(1)
+    user.add(traces[0].question, "question", 0)
+    assistant.add(style.open)
+    for part, (trace, linker) in enumerate(zip(traces, linkers, strict=True)):
+        assistant.add("\n\n" if part else "")
+        assistant.add(linker, "linker", part)
+        assistant.add(separator if linker else "")
+        assistant.add(trace.thinking, "thinking", part)
+    assistant.add(style.close)
+    assistant.add(solution_text(traces[-1]), "solution", len(traces) - 1)
+    assistant.add(style.end)
+    return Joined(
+        (Message("user", str(user)),), (Message("assistant", str(assistant)),),
+        (*user.spans, *assistant.spans), (stated_answer(traces[-1]),),
+    )  # fmt: skip
+
+
+def _turns(
+    traces: Sequence[Trace], thinkings: Sequence[str], linkers: Sequence[str], separator: str, style: ThinkingStyle
+) -> Joined:
     messages: list[Message] = []
     spans: list[Span] = []
-    answers: list[str] = []
-    for part, trace in enumerate(traces):
+    for part, (trace, thinking) in enumerate(zip(traces, thinkings, strict=True)):
         user, assistant = _Text(len(messages)), _Text(len(messages) + 1)
         user.add(trace.question, "question", part)
         assistant.add(style.open)
         if part and linkers[part]:
             assistant.add(linkers[part], "linker", part)
             assistant.add(separator)
-        assistant.add(trace.thinking, "thinking", part)
+        assistant.add(thinking, "thinking", part)
         assistant.add(style.close)
-        text = solution_text(trace)
-        assistant.add(text, "solution", part)
+        assistant.add(solution_text(trace), "solution", part)
         assistant.add(style.end)
-        found = extract_answer(text)
-        answers.append(found.value if found else trace.answer)
         messages += [Message("user", str(user)), Message("assistant", str(assistant))]
         spans += user.spans + assistant.spans
-    return Joined(tuple(messages[:1]), tuple(messages[1:]), tuple(spans), tuple(answers))
+    answers = tuple(stated_answer(trace) for trace in traces)
+    return Joined(tuple(messages[:1]), tuple(messages[1:]), tuple(spans), answers)

@@ -383,10 +383,11 @@ def _data_verdict(findings: Mapping[str, Any]) -> list[str]:
     for name, arm in findings["data"].items():
         for group in arm["groups"]:
             share = f"{group['made']} of {group['requested']} samples made"
+            exact = group["exactly_on_target"]  # null where no length was aimed at
             lines.append(
                 f"{name}: {share}, {group['min_tokens']:,}–{group['max_tokens']:,} tokens, "
-                f"{100 * group['exactly_on_target']:.0f} % exactly on target, "
-                f"{100 * group['within_tolerance']:.0f} % within ±{group['tolerance_tokens']} tokens."
+                + ("" if exact is None else f"{100 * exact:.0f} % exactly on target, ")
+                + f"{100 * group['within_tolerance']:.0f} % within ±{group['tolerance_tokens']} tokens."
             )
     for entry in findings["published"]:
         if entry["agreement"] is not None:

@@ -2,192 +2,181 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
+
 from long1k.chat import Chat
-from long1k.errors import InfeasibleError
-from long1k.joining.fit import Part, Request, coverage, fit, most_pairs, part_counts
-from long1k.joining.linkers import choose_linkers
-from long1k.joining.render import Joined, join
+from long1k.errors import DataError, InfeasibleError, RecipeError
+from long1k.joining.account import account_of, describe_length
+from long1k.joining.balance import SampleFacts, TraceFacts, balance
+from long1k.joining.columns import Columns, read_columns
+from long1k.joining.group import Group, Related, Sample
 from long1k.joining.spec import JoinSpec
 from long1k.progress import progress
-from long1k.rows import Example, Trace, content_id, derive_seed
-from long1k.tables import Manifest, TableWriter, fingerprint, is_current, read_manifest, read_table
+from long1k.rows import Example, derive_seed
+from long1k.tables import Manifest, TableWriter, fingerprint, is_current, read_manifest
 
-STAGE = "synthesize/1"
+STAGE = "synthesize/2"
+_FACTS = ("num_tokens", "num_supervised_tokens", "num_problems", "target_tokens", "trace_ids", "problem_ids")
 
 
 def synthesize(
-    out: Path, pool: Path, *, arm: str, specs: Sequence[JoinSpec], seed: int, chat: Chat, max_tokens: int | None = None
+    out: Path,
+    pool: Path,
+    *,
+    arm: str,
+    specs: Sequence[JoinSpec],
+    seed: int,
+    chat: Chat,
+    max_tokens: int | None = None,
+    related: Mapping[str, Path] | None = None,
 ) -> Manifest:
-    """Make the samples of one arm; finished work of the same inputs is left alone.
+    """Make the samples of one arm; finished work of the same inputs is left alone, finished parts are kept.
 
     Args:
         pool: folder of a Trace table.
         specs: groups of samples, each drawn from the whole pool without replacement.
         seed: decides the choice of traces, their order and the linking words.
-        max_tokens: refuse targets above this (the model's positions), if given.
+        max_tokens: refuse samples above this (the model's positions), if given.
+        related: arm name -> folder of its samples, for groups that follow (``like``) or extend another arm.
 
     Raises:
+        RecipeError: a group names an arm that is not among ``related``.
         InfeasibleError: a group cannot be made, or not in full while its shortfall is ``error``.
     """
     source = read_manifest(pool)
     config: dict[str, Any] = {
         "arm": arm, "seed": seed, "specs": [spec.model_dump() for spec in specs], "chat": chat.describe(),
     }  # fmt: skip
-    inputs = {"pool": source.digest}
+    folders = _related(arm, specs, related or {})
+    inputs = {"pool": source.digest} | {
+        f"arm:{name}": read_manifest(folder).digest for name, folder in folders.items()
+    }  # fmt: skip
     if is_current(out, fingerprint(STAGE, config, inputs)):
         return read_manifest(out)
     for spec in specs:
-        if spec.target is None or spec.mode not in ("independent", "single"):
-            raise InfeasibleError(f"arm {arm}: {spec.mode} without a target cannot be made yet", "give a target")
-        if max_tokens is not None and spec.target + spec.tolerance_tokens > max_tokens:
-            raise InfeasibleError(
-                f"arm {arm}: {spec.target:,} tokens are more than the model's {max_tokens:,} positions",
-                "lower the target, or use a model with more positions",
-            )
-    # A pool that was not deduplicated may hold one trace twice; a sample must not.
-    traces = list({trace.trace_id: trace for trace in read_table(pool, Trace)}.values())
+        _check_length(arm, (spec.target or 0) + spec.tolerance_tokens, max_tokens, spec.target)
+        _check_length(arm, (spec.window or (0, 0))[1], max_tokens)
+    columns = read_columns(pool)
+    others = {name: _read_related(name, folder) for name, folder in folders.items()}
     writer = TableWriter(out, Example, stage=STAGE, config=config, inputs=inputs)
     groups: list[dict[str, Any]] = []
+    facts: list[SampleFacts] = []
+    num_parts = 0
     for number, spec in enumerate(specs):
-        examples = _group(traces, spec, arm, derive_seed(seed, number, spec.target), chat, groups)
-        writer.write_part(number, examples, rows_in=len(examples))
+        group = Group(arm, spec, columns, derive_seed(seed, number, spec.target), chat, others)
+        own: list[SampleFacts] = []
+        with progress(f"synthesize {arm} @ {describe_length(spec)}", spec.samples) as step:
+            while not group.finished:
+                if not writer.has_part(num_parts):
+                    examples = group.draw_block()
+                    writer.write_part(num_parts, examples, rows_in=len(examples))
+                found = _facts(out / f"part-{num_parts:05d}.parquet")
+                for sample, _ in found:
+                    _check_length(arm, sample.num_tokens, max_tokens)
+                group.settle([sample for sample, _ in found])
+                own += [fact for _, fact in found]
+                num_parts += 1
+                step(len(found))
+        groups.append(_account(arm, group, own))
+        facts += own
     tokens = {
         "tokenizer": chat.tokenizer.digest, "tokenizer_folder": str(chat.tokenizer.folder),
         "template": chat.tokenizer.template_digest,
     }  # fmt: skip
-    licenses = sorted({trace.license or "unknown" for trace in traces})
-    return writer.commit(len(specs), {"groups": groups, "licenses": licenses, **tokens}, balanced=False)
-
-
-def _group(
-    traces: Sequence[Trace], spec: JoinSpec, arm: str, seed: int, chat: Chat, groups: list[dict[str, Any]]
-) -> list[Example]:
-    """The examples of one group; its account is added to ``groups``."""
-    parts = [
-        Part(i, t.num_question_tokens + t.num_thinking_tokens + t.num_solution_tokens, t.problem_id)
-        for i, t in enumerate(traces)
-    ]
-    assert spec.target is not None
-    target = spec.target
-    request = Request(target, spec.tolerance_tokens, spec.samples, *spec.num_problems)
-
-    def build(chosen: Sequence[Part], rng: random.Random) -> tuple[Example, int] | None:
-        members = [traces[part.index] for part in chosen]
-        linkers = choose_linkers(spec.linkers, len(members), rng)
-        joined = join(members, linkers, spec.linkers, chat.style, spec.layout)
-        if joined is None:
-            return None
-        total, supervised = chat.count_example(joined.prompt, joined.completion)
-        return _example(arm, spec, members, linkers, joined, total, supervised), total
-
-    overhead = _overhead(parts, build, spec.num_problems)
-    with progress(f"synthesize {arm} @ {target:,}", None):
-        examples, lengths = fit(parts, request, build, overhead, lambda i: derive_seed(seed, "sample", i))
-    window = (target - request.tolerance, target + request.tolerance)
-    account: dict[str, Any] = {
-        "target": target, "tolerance_tokens": request.tolerance, "requested": spec.samples,
-        "made": len(examples), "layout": spec.layout, "linkers": spec.linkers,
-        "coverage": round(coverage(parts, request, overhead), 4),
+    info = {
+        "groups": groups, "balance": balance(facts, _trace_facts(columns, facts)),
+        "licenses": sorted({name or "unknown" for name in columns.named["license"].texts}), **tokens,
     }  # fmt: skip
-    if len(examples) < spec.samples:
-        account["shortfall"] = _why_short(parts, request, overhead, len(examples))
-        if spec.shortfall == "error" or not examples:
-            raise InfeasibleError(
-                f"arm {arm}: only {len(examples)} of {spec.samples} samples of {window[0]:,}–{window[1]:,} tokens "
-                f"could be made: {account['shortfall']}",
-                "widen tolerance or num_problems, change the target, collect more traces, or set shortfall: allow",
+    return writer.commit(num_parts, info, balanced=False)
+
+
+def _related(arm: str, specs: Sequence[JoinSpec], related: Mapping[str, Path]) -> dict[str, Path]:
+    """The folders of the arms that the groups name."""
+    names = sorted({name for spec in specs for name in (spec.like, spec.extends) if name is not None})
+    for name in names:
+        if name not in related:
+            raise RecipeError(
+                f"arm {arm} follows the samples of '{name}', which are not given",
+                f"arms that are given: {', '.join(related) or 'none'}",
             )
-    problem_of = {trace.trace_id: trace.problem_id for trace in traces}
-    account |= {
-        "tokens": sum(lengths), "min_tokens": min(lengths), "max_tokens": max(lengths),
-        "exactly_on_target": sum(n == target for n in lengths) / len(lengths),
-        "within_tolerance": sum(window[0] <= n <= window[1] for n in lengths) / len(lengths),
-        "supervised_tokens": sum(e.num_supervised_tokens for e in examples),
-        "problems": sum(e.num_problems for e in examples),
-        "unique_problems": len({problem_of[t] for e in examples for t in e.trace_ids}),
-        "unique_traces": len({t for e in examples for t in e.trace_ids}),
-    }  # fmt: skip
-    groups.append(account)
-    return examples
+    return {name: related[name] for name in names}
 
 
-def _overhead(
-    parts: Sequence[Part],
-    build: Callable[[Sequence[Part], random.Random], tuple[Example, int] | None],
-    num_problems: tuple[int, int],
-) -> Callable[[int], int]:
-    """Tokens beyond the parts, from real samples of one, two and a few traces.
-
-    The step from one trace to two is its own: a single trace has no labels and no linking words.
-    """
-    shortest = sorted(parts, key=lambda part: (part.length, part.index))[: max(2, min(8, len(parts)))]
-
-    def extra(count: int) -> int | None:
-        chosen = shortest[:count]
-        made = build(chosen, random.Random(0)) if len(chosen) == count else None
-        return None if made is None else made[1] - sum(part.length for part in chosen)
-
-    one, two = extra(1) or 0, extra(2)
-    if two is None:
-        return lambda count: one
-    few = min(num_problems[1], len(shortest))
-    more = extra(few) if few > 2 else None
-    step = float(two - one) if more is None else (more - two) / (few - 2)
-    return lambda count: one if count < 2 else round(two + step * (count - 2))
-
-
-def _why_short(parts: Sequence[Part], request: Request, overhead: Callable[[int], int], made: int) -> str:
-    """Why fewer samples were made than asked for, in one sentence."""
-    if not parts:
-        return "the pool is empty"
-    if not part_counts(parts, request, overhead)[1]:
-        lengths = sorted(part.length for part in parts)
-        least, most = request.min_parts, min(request.max_parts, len(lengths))
-        if len(lengths) < least:
-            return f"the pool has {len(lengths)} traces, fewer than the {least} a sample needs"
-        shortest = sum(lengths[:least]) + overhead(least)
-        longest = max(sum(lengths[-n:]) + overhead(n) for n in range(least, most + 1))
-        return (
-            f"the pool's {len(lengths):,} traces make samples of about {shortest:,} to {longest:,} tokens "
-            f"from {least} to {most} problems"
+def _check_length(arm: str, tokens: int, max_tokens: int | None, target: int | None = None) -> None:
+    if max_tokens is not None and tokens > max_tokens:
+        raise InfeasibleError(
+            f"arm {arm}: {target or tokens:,} tokens are more than the model's {max_tokens:,} positions",
+            "lower the target, or use a model with more positions",
         )
-    if request.min_parts == request.max_parts == 2:
-        body = request.target - overhead(2)
-        best = most_pairs([p.length for p in parts], body - request.tolerance, body + request.tolerance)
-        return f"{made} pairs found without using a trace twice; by length alone the pool has about {best}"
-    return f"after {made} samples many more tries found no combination of free traces of different problems"
 
 
-def _example(
-    arm: str,
-    spec: JoinSpec,
-    members: Sequence[Trace],
-    linkers: tuple[str, ...],
-    joined: Joined,
-    total: int,
-    supervised: int,
-) -> Example:
-    texts = [text for m in (*joined.prompt, *joined.completion) for text in (m.role, m.content)]
-    return Example(
-        example_id=content_id("e", arm, *texts),
-        arm=arm,
-        prompt=joined.prompt,
-        completion=joined.completion,
-        answers=joined.answers,
-        trace_ids=tuple(trace.trace_id for trace in members),
-        problem_ids=tuple(trace.problem_id for trace in members),
-        sources=tuple(f"{trace.source}#{trace.source_row}" for trace in members),
-        licenses=tuple(trace.license or "unknown" for trace in members),
-        linkers=linkers if len(members) > 1 else (),
-        spans=joined.spans,
-        mode="single" if len(members) == 1 else "independent",
-        target_tokens=spec.target,
-        num_tokens=total,
-        num_supervised_tokens=supervised,
-        num_problems=len(members),
-    )
+def _read_related(name: str, folder: Path) -> Related:
+    lengths: list[int] = []
+    traces: list[tuple[str, ...]] = []
+    for part in sorted(file for file in read_manifest(folder).files if file.startswith("part-")):
+        for sample, _ in _facts(folder / part):
+            lengths.append(sample.num_tokens)
+            traces.append(sample.trace_ids)
+    return Related(name, lengths, traces)
+
+
+def _facts(path: Path) -> list[tuple[Sample, SampleFacts]]:
+    """What the account and the balance need of a part's samples; texts stay unread."""
+    try:
+        rows = pq.read_table(path, columns=list(_FACTS)).to_pylist()
+    except (OSError, KeyError, ValueError) as error:  # pyarrow's errors are of these kinds
+        raise DataError(f"{path} cannot be read as samples: {error}", "run the stage again") from None
+    found = []
+    for row in rows:
+        trace_ids = tuple(row["trace_ids"])
+        fact = SampleFacts(
+            row["num_tokens"], row["num_supervised_tokens"], row["num_problems"], trace_ids, tuple(row["problem_ids"])
+        )
+        found.append((Sample(row["num_tokens"], row["target_tokens"], trace_ids), fact))
+    return found
+
+
+def _account(arm: str, group: Group, facts: Sequence[SampleFacts]) -> dict[str, Any]:
+    """The account of a finished group.
+
+    Raises:
+        InfeasibleError: it is not what was asked for, and its shortfall is ``error``, or nothing was made.
+    """
+    spec, account = group.spec, account_of(group)
+    if "shortfall" in account and (spec.shortfall == "error" or not facts):
+        low, high = group.bounds()
+        length = f"of {low:,}–{high:,} tokens" if high < 2**62 else f"({describe_length(spec)})"
+        raise InfeasibleError(
+            f"arm {arm}: only {len(facts)} of {spec.samples} samples {length} could be made: {account['shortfall']}",
+            "widen tolerance or num_problems, change the target, collect more traces, or set shortfall: allow",
+        )
+    return account | {
+        "supervised_tokens": sum(fact.num_supervised_tokens for fact in facts),
+        "problems": sum(fact.num_problems for fact in facts),
+        "unique_problems": len({problem for fact in facts for problem in fact.problem_ids}),
+        "unique_traces": len({trace for fact in facts for trace in fact.trace_ids}),
+    }
+
+
+def _trace_facts(columns: Columns, facts: Sequence[SampleFacts]) -> dict[str, TraceFacts]:
+    """Subject, difficulty, verdict and origin of every trace that is used."""
+    names = sorted({trace_id for fact in facts for trace_id in fact.trace_ids})
+    rows = columns.rows_of(names)
+    named = {name: column.of(rows) for name, column in columns.named.items()}
+    verdicts = {1: True, 0: False, -1: None}
+    return {
+        trace_id: TraceFacts(
+            named["subject"][at],
+            None if np.isnan(columns.difficulty[row]) else float(columns.difficulty[row]),
+            named["difficulty_origin"][at],
+            verdicts[int(columns.correct[row])],
+            named["license"][at],
+            named["teacher"][at],
+        )
+        for at, (trace_id, row) in enumerate(zip(names, rows.tolist(), strict=True))
+    }

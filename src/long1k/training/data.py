@@ -23,7 +23,8 @@ class TrainRow:
     """One row of the trainer: one sample, or several packed.
 
     ``labels`` are the ids where loss is taken and -100 elsewhere; ``lengths`` are those of the
-    packed samples, in order, and sum to the row's length.
+    conversations in it, in order, and sum to the row's length.  Conversations do not see each other:
+    those of packed samples, and the two of a masked pair.
     """
 
     input_ids: list[int]
@@ -44,19 +45,22 @@ def make_rows(examples: Sequence[Example], chat: Chat, max_tokens: int | None) -
     """
     rows = []
     for example in examples:
-        encoded = chat.encode_example(example.prompt, example.completion)
-        if len(encoded.ids) != example.num_tokens:
+        encoded = chat.encode_documents(example)
+        lengths = [len(one.ids) for one in encoded]
+        total = sum(lengths)
+        if total != example.num_tokens:
             raise DataError(
-                f"sample {example.example_id} has {len(encoded.ids):,} tokens here but {example.num_tokens:,} there",
+                f"sample {example.example_id} has {total:,} tokens here but {example.num_tokens:,} there",
                 "the model's tokenizer or template is not the one the data was made with; synthesize again",
             )
-        if max_tokens is not None and len(encoded.ids) > max_tokens:
+        if max_tokens is not None and total > max_tokens:
             raise DataError(
-                f"sample {example.example_id} has {len(encoded.ids):,} tokens, more than the limit of {max_tokens:,}",
+                f"sample {example.example_id} has {total:,} tokens, more than the limit of {max_tokens:,}",
                 "raise train.max_tokens, or synthesize to a lower target; samples are never cut",
             )
-        labels = [i if on else IGNORED for i, on in zip(encoded.ids, encoded.trained, strict=True)]
-        row = TrainRow(encoded.ids, labels, [len(labels)])
+        ids = [i for one in encoded for i in one.ids]
+        labels = [i if on else IGNORED for one in encoded for i, on in zip(one.ids, one.trained, strict=True)]
+        row = TrainRow(ids, labels, lengths)
         if row.supervised == 0:
             raise DataError(f"sample {example.example_id} has no token that carries loss", "check the chat template")
         if chat.end_id not in labels:
@@ -86,7 +90,9 @@ def pack(rows: Sequence[TrainRow], size: int) -> list[TrainRow]:
             bins.append([row])
             space.append(size - need)
     return [
-        TrainRow([i for r in b for i in r.input_ids], [i for r in b for i in r.labels], [len(r.input_ids) for r in b])
+        TrainRow(
+            [i for r in b for i in r.input_ids], [i for r in b for i in r.labels], [n for r in b for n in r.lengths]
+        )
         for b in bins
     ]
 
