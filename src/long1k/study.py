@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from long1k.arms import Arm
 from long1k.chat import Chat
 from long1k.errors import DataError, EngineError, MissingExtraError
 from long1k.executors import Executor
@@ -29,7 +30,7 @@ from long1k.executors.local import run_jobs
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
 from long1k.progress import progress
-from long1k.recipe import Arm, Recipe, expand_arms, make_benchmarks, make_sources
+from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_sources
 from long1k.rows import canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.collect import collect
@@ -173,12 +174,7 @@ def run_study(
         for seed in recipe.seeds:
             for arm in study.arms:
                 if arm.specs and arm.data_arm == arm.name:
-                    # Arms of one length share the seed: a larger set holds the smaller one's samples.
-                    data_seed = derive_seed(recipe.name, "synthesize", arm.target_tokens or arm.name, seed)
-                    made = synthesize(
-                        study.folder(arm.name, seed) / "synthesize", study.root / "collect", arm=arm.name,
-                        specs=arm.specs, seed=data_seed, chat=study.chat, max_tokens=limit,
-                    )  # fmt: skip
+                    made = _synthesize(study, arm, seed, limit)
                     told(f"synthesize {arm.name} seed {seed}", made, _groups(made))
         cells = _cells(study, num_workers, told) if recipe.train is not None else []
         published = _score_published(study, num_workers, told)
@@ -188,6 +184,20 @@ def run_study(
         page = report(study.root / "report", study.root)
         told("report", page, str(study.root / "report" / "report.html"))
     return study.root / "report" / "report.html"
+
+
+def _synthesize(study: Study, arm: Arm, seed: int, limit: int | None) -> Manifest:
+    """The samples of one arm; those of the arms it refers to are there already."""
+    extra: dict[str, Any] = {}
+    if arm.related:
+        by_name = {one.name: one for one in study.arms}
+        extra["related"] = {name: study.examples(by_name[name], seed) for name in arm.related}
+    # Arms of one length share the seed: a larger set holds the smaller one's samples.
+    data_seed = derive_seed(study.recipe.name, "synthesize", arm.seed_key, seed)
+    return synthesize(
+        study.folder(arm.name, seed) / "synthesize", study.root / "collect", arm=arm.name, specs=arm.specs,
+        seed=data_seed, chat=study.chat, max_tokens=limit, **extra,
+    )  # fmt: skip
 
 
 def _check_training(study: Study) -> None:
@@ -215,7 +225,8 @@ def _data_arms(study: Study) -> dict[str, Path]:
     if study.recipe.train is not None:
         return {}
     first = study.recipe.seeds[0]
-    return {arm.name: study.folder(arm.name, first) / "synthesize" for arm in study.arms if arm.specs}
+    own = [arm for arm in study.arms if arm.specs and arm.data_arm == arm.name]
+    return {arm.name: study.examples(arm, first) for arm in own}
 
 
 def _analyze(
