@@ -123,8 +123,12 @@ class Ladder(_Joining):
             extra: dict[str, Any] = {}
             if self.problems == "disjoint" and len(self.targets) > 1:
                 extra["slice"] = (number, len(self.targets))
+            before = None
+            if self.problems == "nested":  # room for a trace more in every rung to come
+                least, most = self.num_problems
+                extra["num_problems"] = (least + number, most - (len(self.targets) - 1 - number))
+                before = f"{self.prefix}{self.targets[number - 1]}" if number else None
             keys = self.shared() | extra
-            before = f"{self.prefix}{self.targets[number - 1]}" if self.problems == "nested" and number else None
             specs = [JoinSpec(target=target, samples=self.samples - singles, extends=before, **keys)]
             if self.mixture is not None:
                 keys |= {"mode": "single", "num_problems": (1, 1), "where": self.mixture.where}

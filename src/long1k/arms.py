@@ -70,7 +70,7 @@ def optimiser_steps(train: TrainConfig | None, num_samples: int) -> int | None:
 _POOLS = {
     "shared": "drawn from the whole pool; rungs may share problems",
     "disjoint": "no problem stands in two rungs",
-    "nested": "contains the samples of the rung before, trace by trace",
+    "nested": "each sample is contained, trace by trace, in one of the next longer rung",
 }
 
 

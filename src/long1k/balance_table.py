@@ -82,7 +82,7 @@ def balance_row(arm: Arm, balance: Mapping[str, Any] | None, seed: int = 0) -> R
 def distance(a: Any, b: Any) -> float | None:
     """How far a value is from b's: relative for numbers, total variation for shares; None where unknown."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return 0.5 * sum(abs(a.get(name, 0.0) - b.get(name, 0.0)) for name in {*a, *b})
+        return 0.5 * sum(abs(float(a.get(name, 0)) - float(b.get(name, 0))) for name in {*a, *b})
     if a is None or b is None or isinstance(a, Mapping) or isinstance(b, Mapping):
         return None
     if b == 0:
@@ -158,7 +158,7 @@ def table_rows(rows: Sequence[Row], columns: Sequence[str] = tuple(COLUMNS)) -> 
 
 
 def difference_lines(entries: Sequence[Row]) -> list[str]:
-    """Two or three lines a pair of arms: what is equal by design, what is not though it should be, what else differs."""
+    """A few lines for each pair of arms: what is equal by design, what should be and is not, what else differs."""
     lines = []
     for name, against in dict.fromkeys((entry["arm"], entry["against"]) for entry in entries):
         own = [entry for entry in entries if entry["arm"] == name]
@@ -188,7 +188,7 @@ def _said(entry: Row, both: bool = False) -> str:
     return f"{amount} ({cell(column, entry['value'])} and {cell(column, entry['other'])})" if both else amount
 
 
-def terminal_table(rows: Sequence[Row], entries: Sequence[Row]) -> str:
+def terminal_table(rows: Sequence[Row]) -> str:
     """The most needed columns for a terminal, and the differences below."""
     columns = [column for column in _TERMINAL if any(row[column] is not None for row in rows)]
     table = table_rows(rows, columns)
@@ -197,10 +197,10 @@ def terminal_table(rows: Sequence[Row], entries: Sequence[Row]) -> str:
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in table
     ]
-    return "\n".join([*text, "", *difference_lines(entries)])
+    return "\n".join([*text, "", *difference_lines(differences(rows))])
 
 
-def markdown(rows: Sequence[Row], entries: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Row]) -> str:
     """The whole table, what its columns are, and the differences."""
     columns = [column for column in COLUMNS if any(row[column] is not None for row in rows)]
     table = table_rows(rows, columns)
@@ -216,7 +216,7 @@ def markdown(rows: Sequence[Row], entries: Sequence[Row]) -> str:
     text += ["## What the arms are", ""]
     text += [f"* {row['arm']}: {row['description']}" for row in rows if row["seed"] == rows[0]["seed"]]
     text += ["", "## What differs between arms besides what should", ""]
-    for line in difference_lines(entries):
+    for line in difference_lines(differences(rows)):
         text.append(f"  * {_escaped(line.strip())}" if line.startswith(" ") else f"* **{_escaped(line)}**")
     text += ["", "## Columns", "", *(f"* {COLUMNS[column][0]}: {COLUMNS[column][1]}" for column in columns), ""]
     return "\n".join(text)
@@ -227,11 +227,15 @@ def _escaped(text: str) -> str:
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
 
 
-def write_balance(folder: Path, rows: Sequence[Row]) -> tuple[Path, list[Row]]:
-    """Write balance.json and balance.md; returns the path of the latter and the differences."""
-    entries = differences(rows)
+def write_balance(folder: Path, rows: Sequence[Row]) -> bool:
+    """Write balance.json and balance.md; a file that says the same already is left alone (False: both were)."""
     headings = {column: heading for column, (heading, _) in COLUMNS.items()}
-    content = {"columns": headings, "rows": list(rows), "differences": entries}
-    write_atomic(folder / "balance.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
-    write_atomic(folder / "balance.md", markdown(rows, entries).encode())
-    return folder / "balance.md", entries
+    content = {"columns": headings, "rows": list(rows), "differences": differences(rows)}
+    files = {"balance.json": json.dumps(content, indent=1, ensure_ascii=False), "balance.md": markdown(rows)}
+    written = False
+    for name, text in files.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != text.encode():
+            write_atomic(path, text.encode())
+            written = True
+    return written

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from long1k.arms import Arm
+from long1k.balance_table import Row, balance_row, terminal_table, write_balance
 from long1k.chat import Chat
 from long1k.errors import DataError, EngineError, MissingExtraError
 from long1k.executors import Executor
@@ -176,6 +177,9 @@ def run_study(
                 if arm.specs and arm.data_arm == arm.name:
                     made = _synthesize(study, arm, seed, limit)
                     told(f"synthesize {arm.name} seed {seed}", made, _groups(made))
+        rows, fresh = _balance(study)
+        kept = "" if fresh else "  (kept)"
+        say(f"[{time.time() - started:6.1f} s] {'balance':<34} {study.root / 'arms' / 'balance.md'}{kept}")
         cells = _cells(study, num_workers, told) if recipe.train is not None else []
         published = _score_published(study, num_workers, told)
         data = _data_arms(study)
@@ -183,6 +187,8 @@ def run_study(
         told("analyze", analysis, f"{len(cells)} cells" if cells else f"{len(data)} arms of data")
         page = report(study.root / "report", study.root)
         told("report", page, str(study.root / "report" / "report.html"))
+        if recipe.train is None:
+            say("\n" + terminal_table(rows))
     return study.root / "report" / "report.html"
 
 
@@ -198,6 +204,16 @@ def _synthesize(study: Study, arm: Arm, seed: int, limit: int | None) -> Manifes
         study.folder(arm.name, seed) / "synthesize", study.root / "collect", arm=arm.name, specs=arm.specs,
         seed=data_seed, chat=study.chat, max_tokens=limit, **extra,
     )  # fmt: skip
+
+
+def _balance(study: Study) -> tuple[list[Row], bool]:
+    """The balance table of all arms and seeds, from what their samples say; and whether it was written anew."""
+    rows = []
+    for arm in study.arms:
+        for seed in study.recipe.seeds if arm.specs else study.seeds(arm):
+            info = read_manifest(study.examples(arm, seed)).info if arm.specs else {}
+            rows.append(balance_row(arm, info.get("balance"), seed))
+    return rows, write_balance(make_folder(study.root / "arms"), rows)
 
 
 def _check_training(study: Study) -> None:
