@@ -208,27 +208,33 @@ def test_problems_of_an_arm_stand_alone() -> None:
     assert (spec.target, arm.related) == (None, ("L400",))
 
 
-def test_a_mode_changes_nothing_but_the_mode() -> None:
-    for mode in (
-        "no_linker",
-        "shuffled_parts",
-        "shuffled_steps",
-        "masked_pair",
-        "truncated",
-        "dependent",
-        "same_problem",
-    ):
-        arms = _arms({**LADDER, "tolerance": 0.02}, {"kind": "mode", "of": "L400", "mode": mode})
-        control = arms[f"{mode.replace('_', '-')}-of-L400"]
-        assert control.specs[0] == arms["L400"].specs[0].model_copy(update={"mode": mode})
-        assert (control.seed_key, control.train) == (arms["L400"].seed_key, arms["L400"].train)
-    changed = _arms(
-        LADDER, {"kind": "mode", "of": "L400", "mode": "truncated", "num_problems": [1, 1], "tolerance": 0.03,
-                 "where": {"correct": True}, "shortfall": "allow"},
-    )["truncated-of-L400"].specs[0]  # fmt: skip
-    assert (changed.num_problems, changed.tolerance, changed.where.correct, changed.shortfall) == (
-        (1, 1), 0.03, True, "allow",
-    )  # fmt: skip
+@pytest.mark.parametrize("mode", ["no_linker", "shuffled_parts", "shuffled_steps", "masked_pair"])
+def test_a_mode_joins_the_same_traces_anew(mode: str) -> None:
+    arms = _arms({**LADDER, "tolerance": 0.02}, {"kind": "mode", "of": "L400", "mode": mode}, train=TRAIN)
+    control = arms[f"{mode.replace('_', '-')}-of-L400"]
+    changes = {"mode": mode, "extends": "L400", "target": None}
+    assert control.specs[0] == arms["L400"].specs[0].model_copy(update=changes)
+    assert (control.rejoins, control.related, control.train) == (True, ("L400",), arms["L400"].train)
+    assert balance_row(control, _balance())["kind"] == "rejoined"
+    drawn = _arms(LADDER, {"kind": "mode", "of": "L400", "mode": mode, "traces": "new"})
+    assert drawn[control.name].specs[0] == drawn["L400"].specs[0].model_copy(update={"mode": mode})
+    assert not drawn[control.name].rejoins
+
+
+@pytest.mark.parametrize("mode", ["dependent", "same_problem", "truncated"])
+def test_a_mode_that_is_not_made_of_those_traces_draws_its_own(mode: str) -> None:
+    arms = _arms(LADDER, {"kind": "mode", "of": "L400", "mode": mode})
+    changes = {"mode": mode} | ({"num_problems": (1, 1)} if mode == "truncated" else {})
+    assert arms[f"{mode.replace('_', '-')}-of-L400"].specs[0] == arms["L400"].specs[0].model_copy(update=changes)
+    assert arms[f"{mode.replace('_', '-')}-of-L400"].seed_key == arms["L400"].seed_key
+    with pytest.raises(RecipeError, match="cannot be made of the very traces"):
+        _arms(LADDER, {"kind": "mode", "of": "L400", "mode": mode, "traces": "same"})
+
+
+def test_a_mode_may_take_other_traces_than_its_arm() -> None:
+    changes = {"num_problems": [2, 3], "tolerance": 0.03, "where": {"correct": True}, "shortfall": "allow"}
+    spec = _arms(LADDER, {"kind": "mode", "of": "L400", "mode": "dependent", **changes})["dependent-of-L400"].specs[0]
+    assert (spec.num_problems, spec.tolerance, spec.where.correct, spec.shortfall) == ((2, 3), 0.03, True, "allow")
 
 
 def test_single_traces_of_a_mixture_stand_in_its_controls_too() -> None:
@@ -321,9 +327,9 @@ def _balance(**changes: Any) -> dict[str, Any]:
     """What synthesize says of 50 samples of two traces each and 400 tokens."""
     return {
         "samples": 50, "tokens": 20_000, "supervised_tokens": 16_000, "prompt_tokens_mean": 80.0, "problems": 100,
-        "unique_problems": 100, "unique_traces": 100, "subjects": {"algebra": 1.0},
-        "difficulty": {"mean": 3.0, "min": 1.0, "max": 5.0}, "correct": {"true": 1.0}, "teachers": {"a": 1.0},
-        "licenses": {"MIT": 1.0}, "length_quantiles": [400, 400, 400, 400, 400],
+        "unique_problems": 100, "unique_traces": 100, "parts_mean": 2.0, "subjects": {"algebra": 1.0},
+        "difficulty": {"mean": 3.0, "min": 1.0, "max": 5.0}, "correctness": {"correct": 1.0}, "teachers": {"a": 1.0},
+        "licenses": {"MIT": 1.0}, "tokens_quantiles": {"0": 400.0, "50": 400.0, "100": 400.0},
     } | changes  # fmt: skip
 
 
@@ -334,7 +340,7 @@ def _pair(**changes: Any) -> list[dict[str, Any]]:
 
 def test_every_kind_says_what_it_holds_equal() -> None:
     kinds = {"ladder", "token_matched", "step_matched", "repeated", "problem_matched", "single_long", "mode",
-             "same_problems", "difficulty", "samples"}  # fmt: skip
+             "rejoined", "same_problems", "difficulty", "samples"}  # fmt: skip
     assert set(EQUAL) == set(VARIED) == kinds
     for kind in kinds:
         assert set(EQUAL[kind]) | set(VARIED[kind]) <= set(COLUMNS)
@@ -363,7 +369,7 @@ def _entries(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def test_what_should_be_equal_is_checked_and_what_differs_is_named() -> None:
-    found = _entries(_pair(problems=50, unique_problems=50, unique_traces=50, supervised_tokens=18_000,
+    found = _entries(_pair(problems=50, unique_problems=50, unique_traces=50, parts_mean=1.0, supervised_tokens=18_000,
                            prompt_tokens_mean=40.0, teachers={"a": 0.25, "b": 0.75}))  # fmt: skip
     assert {entry["against"] for entry in found.values()} == {"L400"}
     assert (found["tokens"]["design"], found["tokens"]["ok"], found["tokens"]["difference"]) == ("equal", True, 0)
@@ -419,7 +425,7 @@ def test_what_cannot_be_compared_is_not_called_equal() -> None:
     assert distance(3, 0) is None
     assert distance(0, 0) == 0
     assert distance(3, {"a": 1.0}) is None
-    rows = _pair(difficulty={})
+    rows = _pair(difficulty=None)
     assert _entries(rows)["difficulty"]["design"] == "confounded"
     assert "difficulty – and 3.00" in terminal_table(rows)
 

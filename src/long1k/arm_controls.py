@@ -6,14 +6,18 @@ cannot match the arm it stands against within ``TOLERANCE``.
 
 from __future__ import annotations
 
+import dataclasses
+
 from long1k.arm_kinds import ModeOf, ProblemMatched, Repeated, SingleLong, StepMatched, TokenMatched
 from long1k.arms import Arm, optimiser_steps
 from long1k.errors import RecipeError
 from long1k.joining.spec import JoinSpec
+from long1k.plugins import validate
 from long1k.training.config import TrainConfig
 
 TOLERANCE = 0.03  # relative; a control that is further off is refused
-_ONE_TRACE = ("shuffled_steps", "truncated")  # modes that change a sample of one trace too
+_CHANGES_ONE = ("shuffled_steps", "truncated")  # modes that change a sample of one trace too
+_REJOINED = ("independent", "no_linker", "shuffled_parts", "shuffled_steps", "masked_pair")  # of given traces
 
 
 def remade(where: str, spec: SingleLong | ModeOf | ProblemMatched, long: Arm) -> Arm:
@@ -22,29 +26,47 @@ def remade(where: str, spec: SingleLong | ModeOf | ProblemMatched, long: Arm) ->
         raise RecipeError(f"{where}, which has no samples of its own", f"name '{long.data_arm}'")
     if isinstance(spec, ProblemMatched):
         return _problem_matched(where, spec, long)
-    changed = {key: value for key in ("tolerance", "where", "shortfall") if (value := getattr(spec, key)) is not None}
     if isinstance(spec, SingleLong):
-        name, said = f"single-long-of-{spec.of}", f"single traces as long as the samples of {spec.of}"
-        changed |= {"mode": "single", "num_problems": (1, 1), "extends": None}
+        name, mode = f"single-long-of-{spec.of}", "single"
+        said = f"single traces as long as the samples of {spec.of}"
     else:
-        name = f"{spec.mode.replace('_', '-')}-of-{spec.of}"
-        said = f"{spec.of} with its samples made in the mode {spec.mode}"
-        changed |= {"mode": spec.mode, "extends": None}
-        if spec.num_problems is not None:
-            changed["num_problems"] = spec.num_problems
-    specs = []
-    for one in long.specs:
-        if one.problems_of is not None or one.length_set is not None:
-            raise RecipeError(f"{where}, whose samples have no length of their own", "name an arm with a target")
-        # What changes how traces are joined leaves samples of one trace as they are: they stand in both arms.
-        kept = one.num_problems == (1, 1) and changed["mode"] not in _ONE_TRACE
-        specs.append(one if kept else JoinSpec.model_validate(one.model_dump() | changed))
-    if tuple(specs) == long.specs:
+        name, mode = f"{spec.mode.replace('_', '-')}-of-{spec.of}", spec.mode
+        said = f"{spec.of} in the mode {spec.mode}"
+    specs = tuple(_changed(where, spec, long, one, mode) for one in long.specs)
+    if specs == long.specs or {one.mode for one in long.specs} == {mode}:
         raise RecipeError(f"{where} would be the same arm again", "leave it out, or choose another mode")
-    return Arm(
-        name, "control", spec.kind, long.target_tokens, tuple(specs), name, long.train, of=spec.of, against=spec.of,
+    arm = Arm(
+        name, "control", spec.kind, long.target_tokens, specs, name, long.train, of=spec.of, against=spec.of,
         description=said, seed_key=long.seed_key,
     )  # fmt: skip
+    return dataclasses.replace(arm, description=f"{said}, of the same traces") if arm.rejoins else arm
+
+
+def _changed(where: str, spec: SingleLong | ModeOf, long: Arm, one: JoinSpec, mode: str) -> JoinSpec:
+    """One group of samples of arm ``long`` in another mode."""
+    if one.problems_of is not None or one.length_set is not None:
+        raise RecipeError(f"{where}, whose samples have no length of their own", "name an arm with a target")
+    # What changes how traces are joined leaves samples of one trace as they are: they stand in both arms.
+    if one.num_problems == (1, 1) and mode not in _CHANGES_ONE:
+        return one
+    wanted = {key: value for key in ("tolerance", "where", "shortfall") if (value := getattr(spec, key)) is not None}
+    wanted |= {"mode": mode, "extends": None}
+    traces = "new" if isinstance(spec, SingleLong) else spec.traces
+    can_rejoin = mode in _REJOINED and len(long.specs) == 1 and one.like is None
+    if traces == "same" and not can_rejoin:
+        raise RecipeError(
+            f"{where}: samples in the mode {mode} cannot be made of the very traces of these",
+            f"leave out traces: same, or choose one of {', '.join(_REJOINED)} and an arm of one group",
+        )
+    if can_rejoin and traces != "new":
+        wanted |= {"extends": long.name, "target": None, "window": None}
+    elif mode in ("single", "truncated"):
+        wanted["num_problems"] = (1, 1)
+    elif isinstance(spec, ModeOf) and spec.num_problems is not None:
+        wanted["num_problems"] = spec.num_problems
+    made = validate(JoinSpec, one.model_dump() | wanted, where)
+    assert isinstance(made, JoinSpec)
+    return made
 
 
 def _problem_matched(where: str, spec: ProblemMatched, long: Arm) -> Arm:

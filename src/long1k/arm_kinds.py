@@ -27,6 +27,11 @@ EQUAL: dict[str, tuple[str, ...]] = {
     ),
     "single_long": ("samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "correct_share"),
     "mode": ("samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step"),
+    "rejoined": (
+        "samples", "tokens", "mean_tokens", "supervised_tokens", "prompt_tokens", "problems", "unique_problems",
+        "unique_traces", "parts", "subjects", "difficulty", "correct_share", "teachers", "licenses", "steps",
+        "batch_size", "tokens_a_step", "tokens_trained",
+    ),
     "same_problems": (
         "samples", "problems", "unique_problems", "parts", "prompt_tokens", "subjects", "difficulty", "correct_share",
         "steps", "batch_size",
@@ -42,6 +47,7 @@ VARIED: dict[str, tuple[str, ...]] = {
     "problem_matched": ("target", "mean_tokens", "samples", "batch_size", "parts", "prompt_tokens"),
     "single_long": ("parts", "problems", "unique_problems", "prompt_tokens"),
     "mode": (),
+    "rejoined": (),
     "same_problems": ("tokens", "mean_tokens", "supervised_tokens", "tokens_a_step"),
     "difficulty": ("difficulty", "parts", "problems", "unique_problems"),
     "samples": (),
@@ -180,13 +186,18 @@ class Repeated(Strict):
 
 
 class ModeOf(Strict):
-    """Arm ``of`` with its samples made in another mode: same target, number of samples, seed and training."""
+    """Arm ``of`` with its samples made in another mode: same number of samples, seed and training.
+
+    ``traces: same`` joins the very traces of arm ``of`` anew, sample by sample, to whatever length that gives;
+    ``new`` draws others to the same target.  Modes that are not made of those traces can only draw.
+    """
 
     kind: Literal["mode"]
     of: str
     mode: Mode
-    num_problems: tuple[int, int] | None = Field(default=None, description="that of arm ``of`` by default")
-    where: Where | None = Field(default=None, description="that of arm ``of`` by default")
+    traces: Literal["same", "new"] | None = Field(default=None, description="same where the mode can, else new")
+    num_problems: tuple[int, int] | None = Field(default=None, description="with new traces: that of arm ``of``")
+    where: Where | None = Field(default=None, description="with new traces: that of arm ``of``")
     tolerance: float | None = Field(default=None, ge=0, lt=1, description="that of arm ``of`` by default")
     shortfall: Literal["error", "allow"] | None = Field(default=None, description="that of arm ``of`` by default")
 

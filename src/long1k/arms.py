@@ -44,6 +44,11 @@ class Arm:
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
     @property
+    def rejoins(self) -> bool:
+        """Whether it joins the very traces of another arm anew, to whatever length that gives."""
+        return any(spec.extends is not None and spec.target is None for spec in self.specs)
+
+    @property
     def planned_samples(self) -> int:
         """Samples asked for."""
         return sum(spec.samples for spec in self.specs)

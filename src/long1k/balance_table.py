@@ -54,21 +54,22 @@ def balance_row(arm: Arm, balance: Mapping[str, Any] | None, seed: int = 0) -> R
         balance: what synthesize says of the samples it made; None for an arm without samples.
     """
     row: Row = {
-        "arm": arm.name, "kind": arm.kind, "role": arm.role, "seed": seed, "against": arm.against,
+        "arm": arm.name, "kind": "rejoined" if arm.rejoins else arm.kind, "role": arm.role, "seed": seed,
+        "against": arm.against,
         "description": arm.description, **dict.fromkeys(COLUMNS),
     }  # fmt: skip
-    if balance is None:
+    if not balance or not balance["samples"]:
         return row
-    samples = balance["samples"]
+    samples, difficulty = balance["samples"], balance["difficulty"] or {}
     mean = balance["tokens"] / samples
     row |= {
         "samples": samples, "target": arm.target_tokens, "tokens": balance["tokens"], "mean_tokens": mean,
         "supervised_tokens": balance["supervised_tokens"], "prompt_tokens": balance["prompt_tokens_mean"],
         "problems": balance["problems"], "unique_problems": balance["unique_problems"],
-        "unique_traces": balance["unique_traces"], "parts": balance["problems"] / samples,
-        "subjects": balance["subjects"], "difficulty": balance["difficulty"].get("mean"),
-        "difficulty_detail": balance["difficulty"], "correct_share": balance["correct"].get("true", 0.0),
-        "teachers": balance["teachers"], "licenses": balance["licenses"], "lengths": balance["length_quantiles"],
+        "unique_traces": balance["unique_traces"], "parts": balance["parts_mean"], "subjects": balance["subjects"],
+        "difficulty": difficulty.get("mean"), "correct_share": balance["correctness"].get("correct", 0.0),
+        "teachers": balance["teachers"], "licenses": balance["licenses"], "difficulty_detail": difficulty,
+        "tokens_quantiles": balance["tokens_quantiles"],
     }  # fmt: skip
     if arm.train is not None:
         steps = optimiser_steps(arm.train, samples)
