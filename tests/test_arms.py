@@ -29,6 +29,8 @@ from long1k.errors import RecipeError
 from long1k.joining.spec import JoinSpec
 from long1k.plugins import validate
 from long1k.recipe import Recipe, expand_arms
+from long1k.stages import analyze
+from long1k.stages.analyze import ArmInfo
 from long1k.training.config import TrainConfig
 
 TRAIN = {"epochs": 4, "batch_size": 16}
@@ -446,3 +448,22 @@ def test_the_table_is_written_once(tmp_path: Path) -> None:
     assert set(told["columns"]) == set(COLUMNS)
     assert "| L400 | 50 | 400 | 20,000 |" in (tmp_path / "balance.md").read_text()
     assert write_balance(tmp_path, _pair(samples=49))
+
+
+def test_every_control_is_compared_with_the_arm_it_stands_against(monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = _arms(
+        LADDER, {"kind": "token_matched", "of": "L400", "short": "L100"}, {"kind": "problem_matched", "of": "L400"},
+        {"kind": "mode", "of": "L400", "mode": "no_linker"}, {"kind": "same_problems", "sets": 2, "samples": 9},
+        {"kind": "samples", "name": "own", "groups": [{"target": 50, "samples": 9}]}, {"kind": "untrained"}, train=TRAIN,
+    )  # fmt: skip
+    infos = [
+        ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of, a.short, a.against, a.description) for a in arms.values()
+    ]
+    training = {arm.name: {"tokens": 1000, "samples": 50} for arm in infos if arm.role != "baseline"}
+    monkeypatch.setattr(analyze, "_contrast", lambda a, b, why, *_: {"a": a, "b": b, "why": why})
+    found = analyze._contrasts(infos, infos[:2], {}, training, 0.95)
+    assert [(one["a"], one["b"]) for one in found] == [
+        ("L400", "L100"), ("L400", "tokens-of-L400"), ("problems-of-L400", "L400"), ("no-linker-of-L400", "L400"),
+        ("set-2", "set-1"), ("L100", "untrained"),
+    ]  # fmt: skip
+    assert found[2]["why"] == ("the traces of L400, each as a sample of its own, against L400 (1,000 and 1,000 tokens)")

@@ -249,7 +249,9 @@ def _analyze(
     study: Study, cells: Sequence[Cell], published: dict[str, tuple[Path, Path]], data: dict[str, Path]
 ) -> Manifest:
     recipe = study.recipe
-    infos = [ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of, a.short) for a in study.arms]
+    infos = [
+        ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of, a.short, a.against, a.description) for a in study.arms
+    ]
     about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
     return analyze(
         study.root / "analyze", cells, infos, study=about, published=published, data=data,
