@@ -107,7 +107,8 @@ class JoinSpec(BaseModel):
     @property
     def parts(self) -> tuple[int, int]:
         """Least and most traces of a sample, as the mode has it."""
-        return (1, 1) if self.mode in ONE_TRACE or self.length_set is not None else self.num_problems
+        alone = self.mode in ONE_TRACE or self.length_set is not None or self.problems_of is not None
+        return (1, 1) if alone else self.num_problems
 
     @property
     def bank(self) -> str:
@@ -139,6 +140,8 @@ def _mode_faults(spec: JoinSpec) -> list[str]:
             faults.append("length_set is [i, n] with n >= 2: one quantile makes no set")
         if spec.mode not in ("independent", "single", "shuffled_steps"):
             faults.append(f"length_set takes whole single traces: mode {spec.mode} cannot be made of it")
+    if spec.problems_of is not None and (spec.mode != "single" or spec.extends is not None):
+        faults.append("problems_of takes whole single traces: mode single, and no extends")
     if spec.extends is not None and spec.mode not in _REJOIN:
         faults.append(f"extends joins the traces of another arm: mode {spec.mode} cannot; known: {', '.join(_REJOIN)}")
     return faults
