@@ -153,7 +153,7 @@ def test_a_pool_that_does_not_know_its_sources_asks_the_run(run: Path, tmp_path:
     trace_id = _some(run, "file")[0]
     path = run / "collect" / "manifest.json"
     manifest = json.loads(path.read_text())
-    del manifest["info"]["origins"]
+    del manifest["info"]["source_configs"]
     path.write_text(json.dumps(manifest))
     assert trace_walk(run, trace_id).origin.state == "unchanged since the pool was made"
     shutil.copytree(run / "collect", tmp_path / "moved")

@@ -165,7 +165,7 @@ def find_uses(table: Path, trace_id: str) -> list[Use]:
 
 def source_specs(pool: Path, manifest: Manifest) -> dict[str, dict[str, Any]]:
     """What each source of a pool was, as a recipe would say it; empty where nothing is known."""
-    told = manifest.info.get("origins")
+    told = manifest.info.get("source_configs")
     if isinstance(told, dict) and told:
         return told
     run = run_of(pool)
