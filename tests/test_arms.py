@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import MakePool, MakeTrace
 from long1k.arm_controls import TOLERANCE
 from long1k.arm_kinds import EQUAL, VARIED
 from long1k.arms import Arm, optimiser_steps
@@ -25,13 +27,19 @@ from long1k.balance_table import (
     terminal_table,
     write_balance,
 )
+from long1k.chat import Chat
 from long1k.errors import RecipeError
 from long1k.joining.spec import JoinSpec
 from long1k.plugins import validate
-from long1k.recipe import Recipe, expand_arms
+from long1k.recipe import Recipe, expand_arms, load_recipe
+from long1k.rows import Example, Trace
 from long1k.stages import analyze
 from long1k.stages.analyze import ArmInfo
+from long1k.stages.synthesize import synthesize
+from long1k.study import run_study
+from long1k.tables import read_table
 from long1k.training.config import TrainConfig
+from realdata import real_data
 
 TRAIN = {"epochs": 4, "batch_size": 16}
 LADDER = {"kind": "ladder", "targets": [100, 400], "samples": 50}
@@ -384,7 +392,7 @@ def test_what_should_be_equal_is_checked_and_what_differs_is_named() -> None:
     said = "\n".join(difference_lines(list(found.values())))
     assert "single-long-of-L400 against L400" in said
     assert "differs besides: supervised +12.5 % (18,000 and 16,000)" in said
-    assert "teachers 75 % of the traces are others" in said
+    assert "teachers of 75 % of the traces" in said
     assert "NOT EQUAL" not in said
 
 
@@ -467,3 +475,105 @@ def test_every_control_is_compared_with_the_arm_it_stands_against(monkeypatch: p
         ("set-2", "set-1"), ("L100", "untrained"),
     ]  # fmt: skip
     assert found[2]["why"] == ("the traces of L400, each as a sample of its own, against L400 (1,000 and 1,000 tokens)")
+
+
+# --- the recipes on real traces ---------------------------------------------------------------------------
+
+
+def _run(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, dict[tuple[str, str], dict[str, Any]]]:
+    """The folder of a finished run, and its differences by (arm, column)."""
+    monkeypatch.setenv("LONG1K_DATA", str(real_data()))
+    run_study(load_recipe(name), folder, num_workers=1, say=lambda _: None)
+    told = json.loads((folder / name / "arms" / "balance.json").read_text())
+    return folder / name, {(entry["arm"], entry["column"]): entry for entry in told["differences"]}
+
+
+def _samples(run: Path, arm: str) -> list[Example]:
+    return read_table(run / "arms" / arm / "seed-0" / "synthesize", Example)
+
+
+def _unequal(found: dict[tuple[str, str], dict[str, Any]]) -> set[str]:
+    return {arm for (arm, _), entry in found.items() if entry["design"] == "equal" and not entry["ok"]}
+
+
+def test_experiment_a_has_the_same_problems_at_every_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, found = _run("experiment-a", tmp_path, monkeypatch)
+    assert _unequal(found) == set()
+    for name, sets in (("limo", 3), ("rollouts", 4)):
+        lengths = [{e.problem_ids[0]: e.num_tokens for e in _samples(run, f"{name}-{n + 1}")} for n in range(sets)]
+        assert len(lengths[0]) == (250 if name == "limo" else 4)
+        for shorter, longer in pairwise(lengths):
+            assert set(shorter) == set(longer)
+            assert sum(longer.values()) > 1.3 * sum(shorter.values())
+    # What the notes of the recipe say: length goes with the teacher where three teachers answered, not where one did.
+    assert found["limo-3", "teachers"]["difference"] > 0.9
+    assert not any(
+        column == "teachers" and arm.startswith("rollouts") for (arm, column), e in found.items() if not e["ok"]
+    )
+
+
+def test_experiment_b_has_equal_lengths_sample_by_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, found = _run("experiment-b", tmp_path, monkeypatch)
+    assert _unequal(found) == set()
+    difficulty = {trace.trace_id: trace.difficulty for trace in read_table(run / "collect", Trace)}
+    hard, easy = _samples(run, "single-hard"), _samples(run, "double-easy")
+    assert sorted(e.num_tokens for e in hard) == sorted(e.target_tokens or 0 for e in easy)
+    assert all(abs(e.num_tokens - (e.target_tokens or 0)) <= 0.02 * (e.target_tokens or 0) for e in easy)
+    assert {difficulty[e.trace_ids[0]] for e in hard} == {5.0}
+    assert {difficulty[trace_id] for e in easy for trace_id in e.trace_ids} <= {1.0, 2.0, 3.0}
+    assert {len(e.trace_ids) for e in easy} == {2}
+    assert {len(e.trace_ids) for e in _samples(run, "composite-easy")} == {2, 3}
+    assert found["double-easy", "tokens"]["difference"] == pytest.approx(0, abs=0.01)
+
+
+def test_a_ladder_has_every_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, found = _run("ladder-controls", tmp_path, monkeypatch)
+    # Short of samples, as the recipe allows these; all others hold what they promise.
+    assert _unequal(found) <= {"shuffled-steps-of-L3000", "same-problem-of-L3000", "mixed-3000"}
+    long = _samples(run, "L3000")
+    traces = sorted(trace_id for e in long for trace_id in e.trace_ids)
+    assert sorted(e.trace_ids[0] for e in _samples(run, "problems-of-L3000")) == traces
+    assert all(len(e.trace_ids) == 1 for e in _samples(run, "problems-of-L3000"))
+    for mode in ("no-linker", "masked-pair", "shuffled-parts"):
+        again = _samples(run, f"{mode}-of-L3000")
+        assert [sorted(e.trace_ids) for e in again] == [sorted(e.trace_ids) for e in long]
+        assert {e.mode for e in again} == {mode.replace("-", "_")}
+    short = {e.trace_ids for e in _samples(run, "L1500")}
+    assert short <= {e.trace_ids for e in _samples(run, "tokens-of-L3000")}
+    apart = [{problem for e in _samples(run, f"disjoint-{n}") for problem in e.problem_ids} for n in (1500, 3000)]
+    assert not apart[0] & apart[1]
+    inner, outer = (_samples(run, f"nested-{n}") for n in (1500, 3000))
+    for one, other in zip(inner, outer, strict=True):
+        assert set(one.trace_ids) < set(other.trace_ids)
+    mixed = _samples(run, "mixed-1500")
+    assert sum(len(e.trace_ids) == 1 for e in mixed) == 20
+    assert len(mixed) == 50
+
+
+def test_traces_apart_need_an_arm_that_is_there(
+    make_pool: MakePool, make_trace: MakeTrace, micro_chat: Chat, tmp_path: Path
+) -> None:
+    spec = JoinSpec(problems_of="L9", samples=3, mode="single")
+    make_pool(tmp_path / "pool", [make_trace("a⊕b", "a⊕b=c.", "\\boxed{c}")])
+    with pytest.raises(RecipeError, match="L9"):
+        synthesize(tmp_path / "out", tmp_path / "pool", arm="x", specs=[spec], seed=0, chat=micro_chat)
+    for wrong in ({"mode": "truncated"}, {"mode": "single", "extends": "L9"}, {"mode": "single", "target": 9}):
+        with pytest.raises(ValueError, match="problems_of"):
+            JoinSpec.model_validate({"problems_of": "L9", "samples": 3, **wrong})
+
+
+def test_an_arm_may_take_apart_a_whole_pool(
+    make_pool: MakePool, make_trace: MakeTrace, micro_chat: Chat, tmp_path: Path
+) -> None:
+    """Nothing of the pool is left to measure by; and asking for more than there is gives what there is."""
+    traces = [make_trace(f"{a}⊕b", f"{a}⊕b=c.", "\\boxed{c}") for a in "abcd"]
+    make_pool(tmp_path / "pool", traces)
+    arguments: dict[str, Any] = {"pool": tmp_path / "pool", "seed": 0, "chat": micro_chat}
+    whole = JoinSpec(window=(1, 500), samples=2, linkers="micro")
+    synthesize(tmp_path / "long", arm="long", specs=[whole], **arguments)
+    alone = JoinSpec(problems_of="long", samples=9, mode="single")
+    made = synthesize(tmp_path / "alone", arm="alone", specs=[alone], related={"long": tmp_path / "long"}, **arguments)
+    assert made.rows_out == 4
+    assert sorted(e.trace_ids[0] for e in read_table(tmp_path / "alone", Example)) == sorted(t.trace_id for t in traces)

@@ -19,39 +19,46 @@ Bounds = tuple[float | None, float | None]
 # Columns of the balance table: see balance_table.COLUMNS.
 EQUAL: dict[str, tuple[str, ...]] = {
     "ladder": ("samples", "steps", "batch_size", "correct_share"),
-    "token_matched": ("tokens", "steps", "tokens_a_step", "correct_share"),
+    "token_matched": ("tokens", "steps", "tokens_a_step", "tokens_trained", "correct_share"),
     "step_matched": ("steps", "batch_size", "correct_share"),
-    "repeated": ("steps", "tokens_a_step", "correct_share"),
+    "repeated": ("steps", "tokens_a_step", "tokens_trained", "correct_share"),
     "problem_matched": (
-        "problems", "unique_problems", "tokens", "steps", "tokens_a_step", "subjects", "difficulty", "correct_share",
+        "problems", "unique_problems", "unique_traces", "tokens", "steps", "tokens_a_step", "tokens_trained",
+        "subjects", "difficulty", "correct_share", "teachers", "licenses",
     ),
-    "single_long": ("samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "correct_share"),
-    "mode": ("samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step"),
+    "single_long": (
+        "samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "tokens_trained", "correct_share",
+    ),
+    "mode": ("samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "tokens_trained"),
     "rejoined": (
-        "samples", "tokens", "mean_tokens", "supervised_tokens", "prompt_tokens", "problems", "unique_problems",
-        "unique_traces", "parts", "subjects", "difficulty", "correct_share", "teachers", "licenses", "steps",
-        "batch_size", "tokens_a_step", "tokens_trained",
+        "samples", "tokens", "mean_tokens", "supervised_tokens", "problems", "unique_problems", "unique_traces",
+        "parts", "subjects", "difficulty", "correct_share", "teachers", "licenses", "steps", "batch_size",
+        "tokens_a_step", "tokens_trained",
     ),
     "same_problems": (
         "samples", "problems", "unique_problems", "parts", "prompt_tokens", "subjects", "difficulty", "correct_share",
         "steps", "batch_size",
     ),
-    "difficulty": ("samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "correct_share"),
+    "difficulty": (
+        "samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "tokens_trained", "correct_share",
+    ),
     "samples": (),
 }  # fmt: skip
 VARIED: dict[str, tuple[str, ...]] = {
-    "ladder": ("target", "tokens", "mean_tokens", "supervised_tokens", "tokens_a_step"),
+    "ladder": ("target", "tokens", "mean_tokens", "supervised_tokens", "tokens_a_step", "tokens_trained"),
     "token_matched": ("target", "mean_tokens", "samples", "batch_size", "parts"),
-    "step_matched": ("target", "tokens", "mean_tokens", "supervised_tokens", "samples", "tokens_a_step", "parts"),
+    "step_matched": (
+        "target", "tokens", "mean_tokens", "supervised_tokens", "samples", "tokens_a_step", "tokens_trained", "parts",
+    ),
     "repeated": ("target", "tokens", "mean_tokens", "samples", "batch_size", "parts"),
     "problem_matched": ("target", "mean_tokens", "samples", "batch_size", "parts", "prompt_tokens"),
-    "single_long": ("parts", "problems", "unique_problems", "prompt_tokens"),
+    "single_long": ("parts", "problems", "unique_problems", "unique_traces", "prompt_tokens"),
     "mode": (),
     "rejoined": (),
-    "same_problems": ("tokens", "mean_tokens", "supervised_tokens", "tokens_a_step"),
-    "difficulty": ("difficulty", "parts", "problems", "unique_problems"),
+    "same_problems": ("tokens", "mean_tokens", "supervised_tokens", "tokens_a_step", "tokens_trained"),
+    "difficulty": ("difficulty", "parts", "problems", "unique_problems", "unique_traces"),
     "samples": (),
-}
+}  # fmt: skip
 
 
 class Strict(BaseModel):

@@ -183,8 +183,8 @@ def _said(entry: Row, both: bool = False) -> str:
     heading, difference = COLUMNS[column][0], entry["difference"]
     if difference is None:
         return f"{heading} {cell(column, entry['value'])} and {cell(column, entry['other'])}"
-    if column in _SHARES:
-        return f"{heading} {100 * difference:.0f} % of the traces are others"
+    if column in _SHARES and difference:
+        return f"{heading} of {100 * difference:.0f} % of the traces"
     amount = f"{heading} {100 * difference:+.1f} %" if difference else f"{heading} ±0"
     return f"{amount} ({cell(column, entry['value'])} and {cell(column, entry['other'])})" if both else amount
 
