@@ -203,7 +203,6 @@ def find_origin(pool: Path, manifest: Manifest, trace: Trace) -> Origin:
 def _rows(source: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """(row name as a pool stores it, fields that are there) of each row of a source."""
     for row in source.load():
-        fields = (
-            {"row": row.row} if isinstance(row, BadRow) else {k: v for k, v in asdict(row).items() if v is not None}
-        )
+        fields = {"row": row.row} if isinstance(row, BadRow) else asdict(row)
+        fields = {key: value for key, value in fields.items() if value not in (None, ())}
         yield row.source_row.encode("utf-8", "backslashreplace").decode(), fields
