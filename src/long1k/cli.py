@@ -294,7 +294,7 @@ def report(run_folder: Annotated[Path, typer.Argument(help="Folder of a run.")])
 
 
 @app.command(
-    epilog="Example:  long1k show examples --row 3      long1k show pool --id t-0a1b      long1k show runs/quickstart"
+    epilog="Example:  long1k show examples --row 3      long1k show pool --id t-0a      long1k show pool --trace t-0a"
 )
 def show(
     folder: Annotated[Path, typer.Argument(help="A table, a checkpoint, or a run.")],
@@ -307,9 +307,18 @@ def show(
     full: Annotated[
         bool, typer.Option("--full", help="Whole texts; by default long ones are shortened in the middle.")
     ] = False,
+    trace: Annotated[
+        str | None, typer.Option(help="A trace by its id: the samples it stands in, its pool row, its source row.")
+    ] = None,
+    pool: Annotated[Path | None, typer.Option(help="With --trace: the pool, if it lies in no run.")] = None,
     tokenizer: TokenizerOption = None,
 ) -> None:
     """Look at one row: parts, linking words, trained and untrained text in colour."""
+    if trace is not None:
+        from long1k.display import show_trace
+
+        show_trace(folder, trace, pool=pool, full=full)
+        return
     from long1k.summary import study_summary
 
     if (folder / "analyze" / "findings.json").is_file():

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from long1k.chat import Chat, documents
 from long1k.errors import DataError
+from long1k.provenance import Walk, trace_walk
 from long1k.rows import Example, Prediction, Score, Trace, to_dict
 from long1k.tables import Manifest, iter_table, read_manifest, read_rejected
 from long1k.tokens import load_tokenizer
@@ -64,6 +65,44 @@ def show_row(
         _print_example(console, chosen, _chat(manifest, tokenizer), tokens, full)
     else:
         _print_fields(console, chosen, full)
+
+
+def show_trace(folder: Path, trace_id: str, *, pool: Path | None = None, full: bool = False) -> None:
+    """Print where a trace stands and where it came from: samples, pool, source.
+
+    Raises:
+        DataError: no such trace, or no pool to find it in.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False, soft_wrap=True)
+    _print_walk(console, trace_walk(folder, trace_id, pool), full)
+
+
+def _print_walk(console: Console, walk: Walk, full: bool) -> None:
+    trace, manifest = walk.trace, walk.pool_manifest
+
+    def say(heading: str, text: str = "") -> None:
+        console.print(Text(heading, style="bold") + Text(_visible(text)))
+
+    say(f"{trace.trace_id}", f"  of the problem {trace.problem_id}")
+    if walk.tables:
+        say("samples: ", f"it stands in {len(walk.uses):,} samples of {len(walk.tables):,} tables")
+    for use in walk.uses:
+        linker = f", linked by {use.linker!r}" if use.linker else ""
+        console.print(Text(_visible(f"  {use.table} row {use.row}: part {use.part + 1} of {use.num_parts}{linker}")))
+        console.print(Text(f"    {use.example_id}, arm {use.arm}, mode {use.mode}", style="dim"))
+    say("pool: ", f"{walk.pool} row {walk.pool_row}, digest {manifest.digest[:16]}")
+    checked = {True: "its answer agrees with gold", False: "its answer is wrong", None: "its answer was not checked"}
+    tokens = f"{trace.num_question_tokens:,} + {trace.num_thinking_tokens:,} + {trace.num_solution_tokens:,} tokens"
+    say("  text: ", f"{tokens} (question, thinking, solution), split by {trace.split}; {checked[trace.correct]}")
+    say("  teacher: ", trace.teacher or "unknown")
+    say("  licence: ", trace.license or "unknown")
+    if trace.difficulty is not None:
+        say("  difficulty: ", f"{trace.difficulty:g} ({trace.difficulty_origin})")
+    say("  tokenizer: ", f"{manifest.info.get('tokenizer', 'unknown')}")
+    say("  template: ", f"{manifest.info.get('template', 'unknown')}")
+    say("source: ", f"{trace.source}#{trace.source_row}, {walk.origin.place}: {walk.origin.state}")
+    for name, value in (walk.origin.row or {}).items():
+        console.print(Text(f"  {name}: ", style="bold") + Text(_short(_visible(str(value)), full)))
 
 
 def _chat(manifest: Manifest, tokenizer: str | None) -> Chat:
@@ -147,7 +186,9 @@ def _print_example(console: Console, example: Example, chat: Chat, tokens: bool,
     console.print(Text(f"{counts}; {example.num_problems} problems, answers: {answers}"))
     for part, trace_id in enumerate(example.trace_ids):
         linker = f"  linked by: {example.linkers[part]!r}" if part < len(example.linkers) else ""
+        origin = f"{example.sources[part]}, {example.problem_ids[part]}, licence {example.licenses[part]}"
         console.print(Text(f"  part {part + 1}: {trace_id}{linker}", style="dim"))
+        console.print(Text(f"    from {_visible(origin)}", style="dim"))
     if tokens:
         _print_tokens(console, example, chat)
         return

@@ -1,110 +1,53 @@
 """The strict model of a recipe file: one YAML file is one study.
 
-An unknown key is an error that names the nearest known one.  ``expand_arms`` turns ladders and
-controls into arms, each with its samples and its training.
+An unknown key is an error that names the nearest known one.  ``expand_arms`` turns ladders,
+experiments and controls into arms, each with its samples and its training.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
+from long1k.arm_controls import by_short, remade
+from long1k.arm_kinds import (
+    NAME,
+    ArmSpec,
+    Difficulty,
+    Group,
+    Ladder,
+    Repeated,
+    SameProblems,
+    Samples,
+    StepMatched,
+    Strict,
+    TokenMatched,
+    Untrained,
+)
+from long1k.arms import Arm, difficulty_arms, ladder_arms, same_problems_arms
 from long1k.benchmarks import BENCHMARKS
 from long1k.curation.config import CollectConfig
 from long1k.errors import RecipeError
 from long1k.generation.base import Sampling
-from long1k.joining.spec import JoinSpec
 from long1k.plugins import explain, load_plugin, validate
 from long1k.sources import SOURCES
 from long1k.training.config import ModelInit, TrainConfig
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names become folders
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ChatSpec(_Strict):
+class ChatSpec(Strict):
     """How conversations are written."""
 
     thinking: str = "think"
     system: str | None = None
 
 
-class Group(JoinSpec):
-    """Samples of one length (see JoinSpec)."""
-
-
-class _Joining(_Strict):
-    tolerance: float = Field(default=0.01, ge=0, lt=1)
-    num_problems: tuple[int, int] = (2, 2)
-    layout: Literal["blocks", "turns"] = "blocks"
-    linkers: str = "english"
-    shortfall: Literal["error", "allow"] = "error"
-
-
-class Ladder(_Joining):
-    """One arm a length, the same number of samples each: L1000, L2000, …"""
-
-    kind: Literal["ladder"]
-    targets: list[int] = Field(min_length=1)
-    samples: int = Field(ge=1)
-
-    @model_validator(mode="after")
-    def _rungs(self) -> Ladder:
-        self.specs()
-        return self
-
-    def specs(self) -> list[JoinSpec]:
-        """One group of samples a rung."""
-        shared = {key: getattr(self, key) for key in _Joining.model_fields}
-        return [JoinSpec(target=target, samples=self.samples, **shared) for target in self.targets]
-
-
-class TokenMatched(_Strict):
-    """As many tokens a step and in all as arm ``of``, in more and shorter samples of arm ``short``'s length."""
-
-    kind: Literal["token_matched"]
-    of: str
-    short: str
-
-
-class Repeated(_Strict):
-    """As many tokens a step as arm ``of``, by repeating the samples of arm ``short``."""
-
-    kind: Literal["repeated"]
-    of: str
-    short: str
-
-
-class Untrained(_Strict):
-    """The model as it is before any arm trains it."""
-
-    kind: Literal["untrained"]
-    name: str = Field(default="untrained", pattern=_NAME)
-
-
-class Samples(_Strict):
-    """One arm of its own making, from groups of samples."""
-
-    kind: Literal["samples"]
-    name: str = Field(pattern=_NAME)
-    groups: list[Group] = Field(min_length=1)
-    train: dict[str, Any] = Field(default_factory=dict)
-
-
-ArmSpec = Annotated[Ladder | TokenMatched | Repeated | Untrained | Samples, Field(discriminator="kind")]
-
-
-class Base(_Strict):
+class Base(Strict):
     """A small model made before the arms, that knows how to solve but not what they teach."""
 
     init: ModelInit = ModelInit()
@@ -115,7 +58,7 @@ class Base(_Strict):
     seed: int = 0
 
 
-class Published(_Strict):
+class Published(Strict):
     """Outputs that somebody else published, to be graded here and compared with their labels."""
 
     path: str
@@ -123,10 +66,10 @@ class Published(_Strict):
     arm: str | None = Field(default=None, description="the field that tells runs apart")
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """One study."""
 
-    name: str = Field(pattern=_NAME)
+    name: str = Field(pattern=NAME)
     description: str = ""
     notes: list[str] = Field(default_factory=list, description="said on the page, under the verdict")
     tokenizer: str
@@ -153,106 +96,57 @@ class Recipe(_Strict):
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One training condition, ready to run.
-
-    ``data_arm`` is the arm whose samples it trains on (itself, or another's that it repeats);
-    ``of`` the arm it is a control of; ``train`` is None for the untrained baseline.
-    """
-
-    name: str
-    role: Literal["rung", "control", "baseline", "arm"]
-    kind: str
-    target_tokens: int | None
-    specs: tuple[JoinSpec, ...]
-    data_arm: str
-    train: TrainConfig | None
-    of: str | None
-    short: str | None = None
-
-
 def expand_arms(recipe: Recipe) -> list[Arm]:
-    """All arms of a recipe, controls after the rungs they match.
+    """All arms of a recipe, controls after the arms they match.
 
     Raises:
-        RecipeError: a control names an arm that is not there, or two arms have one name.
+        RecipeError: a control names an arm that is not there or cannot match it, or two arms have one name.
     """
+    study, train = recipe.name, recipe.train
     arms: dict[str, Arm] = {}
 
     def add(arm: Arm) -> None:
         if arm.name in arms:
-            raise RecipeError(
-                f"{recipe.name}: two arms are called '{arm.name}'", "give them different names or targets"
-            )
+            raise RecipeError(f"{study}: two arms are called '{arm.name}'", "give them different names or targets")
+        for name in arm.related:
+            known(name, f"arm '{arm.name}'")
         arms[arm.name] = arm
 
     def known(name: str, where: str) -> Arm:
         if name not in arms or not arms[name].specs:
             raise RecipeError(
-                f"{recipe.name}: {where} names the arm '{name}', which does not stand before it",
+                f"{study}: {where} names the arm '{name}', which does not stand before it",
                 f"arms so far: {', '.join(arms) or 'none'}",
             )
         return arms[name]
 
     for spec in recipe.arms:
         if isinstance(spec, Ladder):
-            for join in spec.specs():
-                name = f"L{join.target}"
-                add(Arm(name, "rung", "ladder", join.target, (join,), name, recipe.train, None))
+            made = ladder_arms(spec, train)
+        elif isinstance(spec, SameProblems):
+            made = same_problems_arms(spec, train)
+        elif isinstance(spec, Difficulty):
+            made = difficulty_arms(spec, train)
         elif isinstance(spec, Samples):
-            train = recipe.train
+            against = None if spec.of is None else known(spec.of, "samples").name
+            own = train
             if train is not None and spec.train:
-                train = validate(TrainConfig, {**train.model_dump(), **spec.train}, f"train of arm {spec.name}")
-            add(Arm(spec.name, "arm", "samples", None, tuple(spec.groups), spec.name, train, None))
+                own = validate(TrainConfig, {**train.model_dump(), **spec.train}, f"train of arm {spec.name}")
+            own_arm = Arm(
+                spec.name, "arm", "samples", None, tuple(spec.groups), spec.name, own, of=against, against=against,
+                description="samples of its own making", seed_key=spec.name,
+            )  # fmt: skip
+            made = [own_arm]
         elif isinstance(spec, Untrained):
-            add(Arm(spec.name, "baseline", "untrained", None, (), spec.name, None, None))
+            made = [Arm(spec.name, "baseline", "untrained", None, (), spec.name, None, description="no training")]
+        elif isinstance(spec, TokenMatched | Repeated | StepMatched):
+            where = f"{study}: {spec.kind} of '{spec.of}' by '{spec.short}'"
+            made = [by_short(where, spec, known(spec.of, spec.kind), known(spec.short, spec.kind))]
         else:
-            add(_control(recipe, spec, known(spec.of, spec.kind), known(spec.short, spec.kind)))
+            made = [remade(f"{study}: {spec.kind} of '{spec.of}'", spec, known(spec.of, spec.kind))]
+        for arm in made:
+            add(arm)
     return list(arms.values())
-
-
-def _control(recipe: Recipe, spec: TokenMatched | Repeated, long: Arm, short: Arm) -> Arm:
-    """A control of arm ``long`` made of samples like those of arm ``short``.
-
-    It takes as many optimiser steps, under the same schedule, and as many tokens a step: its batch is
-    larger by the factor by which its samples are shorter.  Where that factor is no whole number of
-    samples the mismatch stays under 3 %, or the recipe is refused.
-    """
-    where = f"{recipe.name}: {spec.kind} of '{spec.of}' by '{spec.short}'"
-    if any(one.target is None for one in (*long.specs, *short.specs)):
-        raise RecipeError(f"{where}: both need samples of a target length", "name arms of a ladder")
-    tokens, few = (sum((one.target or 0) * one.samples for one in arm.specs) for arm in (long, short))
-    ratio = tokens / few
-    if ratio < 1:
-        raise RecipeError(f"{where}, which has more tokens", "swap of and short")
-    if len(short.specs) != 1:
-        raise RecipeError(
-            f"{where}: '{spec.short}' has {len(short.specs)} groups of samples", "name an arm of one group"
-        )
-    train = long.train
-    if train is not None:
-        if train.packing is not None:
-            raise RecipeError(f"{where}: with packing a batch counts rows, not samples", "leave train.packing out")
-        samples = sum(one.samples for one in long.specs)
-        steps = train.steps or max(1, math.ceil((train.epochs or 1) * samples / train.batch_size))
-        longest = tokens / samples
-        factor = longest / (
-            short.target_tokens or short.specs[0].target or 1
-        )  # samples of the short kind in one of the long kind
-        batch = max(1, round(train.batch_size * factor / train.accumulation)) * train.accumulation
-        if abs(batch / (train.batch_size * factor) - 1) > 0.03:
-            raise RecipeError(
-                f"{where}: only a batch of {train.batch_size * factor:.1f} samples would match the tokens",
-                "choose lengths that are multiples of each other, or a larger batch",
-            )
-        train = train.model_copy(update={"batch_size": batch, "steps": steps, "epochs": None})
-    if isinstance(spec, Repeated):
-        name = f"repeat-{spec.short}-as-{spec.of}"
-        return Arm(name, "control", spec.kind, short.target_tokens, short.specs, short.name, train, spec.of, spec.short)
-    name = f"tokens-of-{spec.of}"
-    more = short.specs[0].model_copy(update={"samples": round(short.specs[0].samples * ratio)})
-    return Arm(name, "control", spec.kind, more.target, (more,), name, train, spec.of, spec.short)
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from long1k.arms import Arm
+from long1k.balance_table import Row, balance_row, terminal_table, write_balance
 from long1k.chat import Chat
 from long1k.errors import DataError, EngineError, MissingExtraError
 from long1k.executors import Executor
@@ -29,7 +31,7 @@ from long1k.executors.local import run_jobs
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
 from long1k.progress import progress
-from long1k.recipe import Arm, Recipe, expand_arms, make_benchmarks, make_sources
+from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_sources
 from long1k.rows import canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.collect import collect
@@ -173,13 +175,11 @@ def run_study(
         for seed in recipe.seeds:
             for arm in study.arms:
                 if arm.specs and arm.data_arm == arm.name:
-                    # Arms of one length share the seed: a larger set holds the smaller one's samples.
-                    data_seed = derive_seed(recipe.name, "synthesize", arm.target_tokens or arm.name, seed)
-                    made = synthesize(
-                        study.folder(arm.name, seed) / "synthesize", study.root / "collect", arm=arm.name,
-                        specs=arm.specs, seed=data_seed, chat=study.chat, max_tokens=limit,
-                    )  # fmt: skip
+                    made = _synthesize(study, arm, seed, limit)
                     told(f"synthesize {arm.name} seed {seed}", made, _groups(made))
+        rows, fresh = _balance(study)
+        kept = "" if fresh else "  (kept)"
+        say(f"[{time.time() - started:6.1f} s] {'balance':<34} {study.root / 'arms' / 'balance.md'}{kept}")
         cells = _cells(study, num_workers, told) if recipe.train is not None else []
         published = _score_published(study, num_workers, told)
         data = _data_arms(study)
@@ -187,7 +187,33 @@ def run_study(
         told("analyze", analysis, f"{len(cells)} cells" if cells else f"{len(data)} arms of data")
         page = report(study.root / "report", study.root)
         told("report", page, str(study.root / "report" / "report.html"))
+        if recipe.train is None:
+            say("\n" + terminal_table(rows))
     return study.root / "report" / "report.html"
+
+
+def _synthesize(study: Study, arm: Arm, seed: int, limit: int | None) -> Manifest:
+    """The samples of one arm; those of the arms it refers to are there already."""
+    extra: dict[str, Any] = {}
+    if arm.related:
+        by_name = {one.name: one for one in study.arms}
+        extra["related"] = {name: study.examples(by_name[name], seed) for name in arm.related}
+    # Arms of one length share the seed: a larger set holds the smaller one's samples.
+    data_seed = derive_seed(study.recipe.name, "synthesize", arm.seed_key, seed)
+    return synthesize(
+        study.folder(arm.name, seed) / "synthesize", study.root / "collect", arm=arm.name, specs=arm.specs,
+        seed=data_seed, chat=study.chat, max_tokens=limit, **extra,
+    )  # fmt: skip
+
+
+def _balance(study: Study) -> tuple[list[Row], bool]:
+    """The balance table of all arms and seeds, from what their samples say; and whether it was written anew."""
+    rows = []
+    for arm in study.arms:
+        for seed in study.recipe.seeds if arm.specs else study.seeds(arm):
+            info = read_manifest(study.examples(arm, seed)).info if arm.specs else {}
+            rows.append(balance_row(arm, info.get("balance"), seed))
+    return rows, write_balance(make_folder(study.root / "arms"), rows)
 
 
 def _check_training(study: Study) -> None:
@@ -215,14 +241,17 @@ def _data_arms(study: Study) -> dict[str, Path]:
     if study.recipe.train is not None:
         return {}
     first = study.recipe.seeds[0]
-    return {arm.name: study.folder(arm.name, first) / "synthesize" for arm in study.arms if arm.specs}
+    own = [arm for arm in study.arms if arm.specs and arm.data_arm == arm.name]
+    return {arm.name: study.examples(arm, first) for arm in own}
 
 
 def _analyze(
     study: Study, cells: Sequence[Cell], published: dict[str, tuple[Path, Path]], data: dict[str, Path]
 ) -> Manifest:
     recipe = study.recipe
-    infos = [ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of, a.short) for a in study.arms]
+    infos = [
+        ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of, a.short, a.against, a.description) for a in study.arms
+    ]
     about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
     return analyze(
         study.root / "analyze", cells, infos, study=about, published=published, data=data,

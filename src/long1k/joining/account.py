@@ -21,7 +21,7 @@ def describe_length(spec: JoinSpec) -> str:
         return f"as {spec.like}{extended}"
     if spec.length_set is not None:
         return f"quantile {spec.length_set[0]} of {spec.length_set[1]}"
-    return f"of {spec.extends}"
+    return f"traces of {spec.problems_of}" if spec.problems_of is not None else f"of {spec.extends}"
 
 
 def account_of(group: Group) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def why_short(group: Group) -> str:
     if not group.rows.size:
         return "no trace of the pool passes the filters (where, slice, mode, traces that another arm has)"
     if group.usable is None:
-        return f"{made} of the samples of {spec.extends} could be joined in mode {spec.mode}"
+        return f"{made} of the samples of {spec.extends or spec.problems_of} could be joined in mode {spec.mode}"
     able = int(group.usable.sum())
     if spec.length_set is not None:
         return f"only {made} problems have {spec.length_set[1]} usable traces or more"

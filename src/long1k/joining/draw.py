@@ -54,7 +54,9 @@ def draw(parts: Sequence[Part], spec: JoinSpec, wishes: Sequence[Wish], builder:
         seeds: seed of the i-th sample (-1 and -2: of the whole).
     """
     least, most = spec.parts
-    if spec.extends is not None and spec.target is None and spec.window is None and spec.like is None:
+    if spec.problems_of is not None or (
+        spec.extends is not None and spec.target is None and spec.window is None and spec.like is None
+    ):
         again = [builder.build(wish.fixed, random.Random(seeds(number))) for number, wish in enumerate(wishes)]
         return [made for made in again if made is not None]
     if spec.mode == "truncated":

@@ -39,6 +39,12 @@ class Related:
     num_tokens: list[int]
     trace_ids: list[tuple[str, ...]]
 
+    def apart(self) -> Related:
+        """Its different traces, each as a sample of its own; of lengths that nothing follows."""
+        names = dict.fromkeys(trace_id for own in self.trace_ids for trace_id in own)
+        alone: list[tuple[str, ...]] = [(name,) for name in names]
+        return Related(self.name, [0] * len(alone), alone)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -61,7 +67,7 @@ class Group:
 
     Args:
         where: names the arm in errors.
-        related: the arm that the specification follows (``like``) or extends, by name.
+        related: the arm that the specification follows (``like``), extends or takes apart (``problems_of``), by name.
 
     Raises:
         InfeasibleError: a related arm has fewer samples than are wanted.
@@ -71,12 +77,15 @@ class Group:
     def __init__(
         self, arm: str, spec: JoinSpec, columns: Columns, seed: int, chat: Chat, related: dict[str, Related]
     ) -> None:
+        base = related[spec.extends] if spec.extends is not None else None
+        if spec.problems_of is not None:  # as many samples as there are traces, whatever was asked for at most
+            base = related[spec.problems_of].apart()
+            spec = spec.model_copy(update={"samples": min(spec.samples, len(base.trace_ids))})
         self.arm, self.spec, self.columns, self.seed = arm, spec, columns, seed
         self.builder = Builder(arm, spec, chat, {})
         self.samples: list[Sample] = []
         self.blocks_done = 0
         kept = eligible(columns, spec)
-        base = related[spec.extends] if spec.extends is not None else None
         fixed = self._fixed(base, kept) if base is not None else [()] * spec.samples
         self.pending = _wishes(spec, arm, related[spec.like] if spec.like is not None else None, fixed)
         self.wishes = list(self.pending)
@@ -87,7 +96,7 @@ class Group:
 
     def _fixed(self, base: Related, kept: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[tuple[Part, ...]]:
         """The parts that each sample takes over; the arm's traces are no longer free."""
-        if len(base.trace_ids) < self.spec.samples:
+        if len(base.trace_ids) < self.spec.samples and self.spec.shortfall == "error":
             raise InfeasibleError(
                 f"arm {self.arm} extends {base.name}, which has {len(base.trace_ids):,} samples, "
                 f"not {self.spec.samples:,}", "ask for as many samples at most",
@@ -248,17 +257,17 @@ def _fixed_rows(wishes: Sequence[Wish]) -> Ints:
 def _wishes(spec: JoinSpec, arm: str, like: Related | None, fixed: Sequence[tuple[Part, ...]]) -> list[Wish]:
     """One wish a sample."""
     if like is not None:
-        if len(like.num_tokens) < spec.samples:
+        if len(like.num_tokens) < spec.samples and spec.shortfall == "error":
             raise InfeasibleError(
                 f"arm {arm} is made like {like.name}, which has {len(like.num_tokens):,} samples, not {spec.samples:,}",
                 "ask for as many samples at most",
             )
         targets: list[int | None] = list(like.num_tokens[: spec.samples])
     else:
-        targets = [spec.target] * spec.samples
+        targets = [spec.target] * len(fixed)
     low, high = spec.window or (0, _ANY_LENGTH)
     wishes = []
-    for target, parts in zip(targets, fixed, strict=True):
+    for target, parts in zip(targets, fixed, strict=False):  # an arm that is followed may have fewer samples
         tolerance = 0 if target is None else spec.tolerance_of(target)
         bounds = (low, high) if target is None else (target - tolerance, target + tolerance)
         wishes.append(Wish(target, *bounds, parts))

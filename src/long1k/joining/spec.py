@@ -58,6 +58,9 @@ class JoinSpec(BaseModel):
     length_set: tuple[int, int] | None = Field(
         default=None, description="[i, n]: of each problem with n traces or more the one at the i-th of n quantiles"
     )
+    problems_of: str | None = Field(
+        default=None, description="an arm whose traces are taken, each as a sample of its own, of whatever length"
+    )
     samples: int = Field(ge=1)
     mode: Mode = "independent"
     tolerance: float = Field(default=0.01, ge=0, lt=1, description="share of the target; 0 demands the exact length")
@@ -78,10 +81,10 @@ class JoinSpec(BaseModel):
             raise ValueError("num_problems must be [least, most] with 1 <= least <= most")
         if self.linkers not in BANKS:
             raise ValueError(f"unknown bank of linking words '{self.linkers}'; known: {', '.join(BANKS)}")
-        lengths = [self.target, self.window, self.like, self.length_set]
+        lengths = [self.target, self.window, self.like, self.length_set, self.problems_of]
         given = sum(one is not None for one in lengths)
         if given != 1 and not (given == 0 and self.extends is not None):
-            raise ValueError("give exactly one of target, window, like and length_set (or extends alone)")
+            raise ValueError("give exactly one of target, window, like, length_set and problems_of (or extends alone)")
         for name in ("slice", "length_set"):
             pair = getattr(self, name)
             if pair is not None and not 0 <= pair[0] < pair[1]:
@@ -104,7 +107,8 @@ class JoinSpec(BaseModel):
     @property
     def parts(self) -> tuple[int, int]:
         """Least and most traces of a sample, as the mode has it."""
-        return (1, 1) if self.mode in ONE_TRACE or self.length_set is not None else self.num_problems
+        alone = self.mode in ONE_TRACE or self.length_set is not None or self.problems_of is not None
+        return (1, 1) if alone else self.num_problems
 
     @property
     def bank(self) -> str:
@@ -136,6 +140,8 @@ def _mode_faults(spec: JoinSpec) -> list[str]:
             faults.append("length_set is [i, n] with n >= 2: one quantile makes no set")
         if spec.mode not in ("independent", "single", "shuffled_steps"):
             faults.append(f"length_set takes whole single traces: mode {spec.mode} cannot be made of it")
+    if spec.problems_of is not None and (spec.mode != "single" or spec.extends is not None):
+        faults.append("problems_of takes whole single traces: mode single, and no extends")
     if spec.extends is not None and spec.mode not in _REJOIN:
         faults.append(f"extends joins the traces of another arm: mode {spec.mode} cannot; known: {', '.join(_REJOIN)}")
     return faults

@@ -58,6 +58,8 @@ class ArmInfo:
     target_tokens: int | None
     of: str | None
     short: str | None = None
+    against: str | None = None
+    description: str = ""
 
 
 def analyze(
@@ -134,7 +136,8 @@ def _num_terms(law: Mapping[str, Any] | None) -> int:
 
 
 def _arm(arm: ArmInfo) -> dict[str, Any]:
-    return {name: getattr(arm, name) for name in ("name", "role", "kind", "target_tokens", "of", "short")}
+    names = ("name", "role", "kind", "target_tokens", "of", "short", "against", "description")
+    return {name: getattr(arm, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +316,9 @@ def _contrasts(
             wanted.append((arm.of, arm.name, f"long samples against as many tokens {how} ({tokens}; {problems})"))
             if arm.kind == "repeated":
                 wanted.append((arm.name, arm.short, "short samples repeated against the same ones seen less often"))
+        elif arm.role != "rung" and arm.against is not None and arm.name in training:
+            tokens = amounts(arm.name, arm.against, "tokens")
+            wanted.append((arm.name, arm.against, f"{arm.description}, against {arm.against} ({tokens})"))
         elif arm.role == "baseline" and rungs:
             wanted.append((rungs[0].name, arm.name, "shortest rung against the untrained model"))
     made = [_contrast(a, b, why, grades, confidence) for a, b, why in wanted]

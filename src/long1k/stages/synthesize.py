@@ -42,7 +42,7 @@ def synthesize(
         specs: groups of samples, each drawn from the whole pool without replacement.
         seed: decides the choice of traces, their order and the linking words.
         max_tokens: refuse samples above this (the model's positions), if given.
-        related: arm name -> folder of its samples, for groups that follow (``like``) or extend another arm.
+        related: arm name -> folder of its samples, for groups that follow, extend or take apart another arm.
 
     Raises:
         RecipeError: a group names an arm that is not among ``related``.
@@ -97,7 +97,7 @@ def synthesize(
 
 def _related(arm: str, specs: Sequence[JoinSpec], related: Mapping[str, Path]) -> dict[str, Path]:
     """The folders of the arms that the groups name."""
-    names = sorted({name for spec in specs for name in (spec.like, spec.extends) if name is not None})
+    names = sorted({name for spec in specs for name in (spec.like, spec.extends, spec.problems_of) if name})
     for name in names:
         if name not in related:
             raise RecipeError(

@@ -123,11 +123,17 @@ def collect(
         "excluded_questions": len({text for _, text in context.benchmarks}),
         "contamination": _contamination(out),
         "sources": {name: source.describe() for name, source in sources},
-        "source_configs": {name: source.config.model_dump(mode="json") for name, source in sources},
+        "source_configs": {name: _spec(source) for name, source in sources},
     }
     manifest = writer.commit(num_parts, info)
     shutil.rmtree(staged)
     return manifest
+
+
+def _spec(source: Source) -> dict[str, Any]:
+    """What a recipe would say of a source, so that a trace's row can be found in it again."""
+    kind = type(source)
+    return {"type": f"{kind.__module__}:{kind.__qualname__}", **source.config.model_dump(mode="json")}
 
 
 def _accuracies(config: CollectConfig) -> dict[str, float]:

@@ -1,0 +1,281 @@
+"""The kinds of arms that a recipe may list, each a strict model told apart by ``kind``.
+
+A kind says what is wanted; ``arms.expand`` makes arms of it.  ``EQUAL`` and ``VARIED`` say for
+each kind which columns of the balance table it holds equal to the arm it stands against, and which it
+changes on purpose; whatever else differs is a confounder, and the table names it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from long1k.joining.spec import JoinSpec, Mode, Where
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names become folders
+Bounds = tuple[float | None, float | None]
+
+# Columns of the balance table: see balance_table.COLUMNS.
+EQUAL: dict[str, tuple[str, ...]] = {
+    "ladder": ("samples", "steps", "batch_size", "correct_share"),
+    "token_matched": ("tokens", "steps", "tokens_a_step", "tokens_trained", "correct_share"),
+    "step_matched": ("steps", "batch_size", "correct_share"),
+    "repeated": ("steps", "tokens_a_step", "tokens_trained", "correct_share"),
+    "problem_matched": (
+        "problems", "unique_problems", "unique_traces", "tokens", "steps", "tokens_a_step", "tokens_trained",
+        "subjects", "difficulty", "correct_share", "teachers", "licenses",
+    ),
+    "single_long": (
+        "samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "tokens_trained", "correct_share",
+    ),
+    "mode": ("samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "tokens_trained"),
+    "rejoined": (
+        "samples", "tokens", "mean_tokens", "supervised_tokens", "problems", "unique_problems", "unique_traces",
+        "parts", "subjects", "difficulty", "correct_share", "teachers", "licenses", "steps", "batch_size",
+        "tokens_a_step", "tokens_trained",
+    ),
+    "same_problems": (
+        "samples", "problems", "unique_problems", "parts", "prompt_tokens", "subjects", "difficulty", "correct_share",
+        "steps", "batch_size",
+    ),
+    "difficulty": (
+        "samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "tokens_trained", "correct_share",
+    ),
+    "samples": (),
+}  # fmt: skip
+VARIED: dict[str, tuple[str, ...]] = {
+    "ladder": ("target", "tokens", "mean_tokens", "supervised_tokens", "tokens_a_step", "tokens_trained"),
+    "token_matched": ("target", "mean_tokens", "samples", "batch_size", "parts"),
+    "step_matched": (
+        "target", "tokens", "mean_tokens", "supervised_tokens", "samples", "tokens_a_step", "tokens_trained", "parts",
+    ),
+    "repeated": ("target", "tokens", "mean_tokens", "samples", "batch_size", "parts"),
+    "problem_matched": ("target", "mean_tokens", "samples", "batch_size", "parts", "prompt_tokens"),
+    "single_long": ("parts", "problems", "unique_problems", "unique_traces", "prompt_tokens"),
+    "mode": (),
+    "rejoined": (),
+    "same_problems": ("tokens", "mean_tokens", "supervised_tokens", "tokens_a_step", "tokens_trained"),
+    "difficulty": ("difficulty", "parts", "problems", "unique_problems", "unique_traces"),
+    "samples": (),
+}  # fmt: skip
+
+
+class Strict(BaseModel):
+    """An unknown key is an error; a value cannot be changed after it was checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Group(JoinSpec):
+    """Samples of one length (see JoinSpec)."""
+
+
+class _Joining(Strict):
+    """How samples are joined: handed to JoinSpec as it stands."""
+
+    mode: Mode = "independent"
+    tolerance: float = Field(default=0.01, ge=0, lt=1, description="share of the target; 0 demands the exact length")
+    num_problems: tuple[int, int] = Field(default=(2, 2), description="least and most traces a sample")
+    layout: Literal["blocks", "turns"] = "blocks"
+    linkers: str = "english"
+    where: Where = Where()
+    shortfall: Literal["error", "allow"] = "error"
+
+    def shared(self) -> dict[str, Any]:
+        """The keys that every JoinSpec of this kind has in common."""
+        return {key: getattr(self, key) for key in _Joining.model_fields}
+
+
+class Mixture(Strict):
+    """Single traces of a length window in place of a part of the joined samples."""
+
+    share: float = Field(gt=0, lt=1, description="share of the samples that are single traces")
+    window: tuple[int, int] | None = Field(
+        default=None, description="least and most tokens; by default the rung's target within its tolerance"
+    )
+    where: Where = Field(default=Where(), description="which traces the single samples may be")
+
+
+class Ladder(_Joining):
+    """One arm a length, the same number of samples each: L1000, L2000, …"""
+
+    kind: Literal["ladder"]
+    targets: list[int] = Field(min_length=1, description="tokens of a sample, one rung each")
+    samples: int = Field(ge=1, description="samples of every rung")
+    problems: Literal["shared", "nested", "disjoint"] = Field(
+        default="shared",
+        description="shared: each rung draws from the whole pool; disjoint: no problem in two rungs; "
+        "nested: the samples of a rung contain those of the rung before",
+    )
+    mixture: Mixture | None = None
+    prefix: str = Field(default="L", pattern=NAME, description="a rung is called by prefix and target")
+
+    @model_validator(mode="after")
+    def _rungs(self) -> Ladder:
+        if self.problems == "nested":
+            if sorted(set(self.targets)) != self.targets:
+                raise ValueError("nested rungs grow: give targets in ascending order")
+            if self.num_problems[1] - self.num_problems[0] < len(self.targets) - 1:
+                raise ValueError(
+                    f"each nested rung has a trace more than the one before: {len(self.targets)} rungs need "
+                    f"num_problems [least, most] at least {len(self.targets) - 1} apart"
+                )
+            if self.mixture is not None:
+                raise ValueError("a rung with a mixture of single traces cannot contain the rung before: no nesting")
+        self.rungs()
+        return self
+
+    def rungs(self) -> list[tuple[str, int, tuple[JoinSpec, ...]]]:
+        """(name, target, groups of samples) of each rung."""
+        made = []
+        singles = 0 if self.mixture is None else round(self.mixture.share * self.samples)
+        if self.mixture is not None and not 0 < singles < self.samples:
+            raise ValueError(f"a share of {self.mixture.share} of {self.samples} samples is {singles} samples")
+        for number, target in enumerate(self.targets):
+            extra: dict[str, Any] = {}
+            if self.problems == "disjoint" and len(self.targets) > 1:
+                extra["slice"] = (number, len(self.targets))
+            before = None
+            if self.problems == "nested":  # room for a trace more in every rung to come
+                least, most = self.num_problems
+                extra["num_problems"] = (least + number, most - (len(self.targets) - 1 - number))
+                before = f"{self.prefix}{self.targets[number - 1]}" if number else None
+            keys = self.shared() | extra
+            specs = [JoinSpec(target=target, samples=self.samples - singles, extends=before, **keys)]
+            if self.mixture is not None:
+                keys |= {"mode": "single", "num_problems": (1, 1), "where": self.mixture.where}
+                length: dict[str, Any] = {"window": self.mixture.window} if self.mixture.window else {"target": target}
+                specs.append(JoinSpec(samples=singles, **length, **keys))
+            made.append((f"{self.prefix}{target}", target, tuple(specs)))
+        return made
+
+
+class SingleLong(Strict):
+    """Single traces of the length of arm ``of``: as many samples of as many tokens, nothing joined."""
+
+    kind: Literal["single_long"]
+    of: str
+    tolerance: float | None = Field(default=None, ge=0, lt=1, description="that of arm ``of`` by default")
+    where: Where | None = Field(default=None, description="that of arm ``of`` by default")
+    shortfall: Literal["error", "allow"] | None = Field(default=None, description="that of arm ``of`` by default")
+
+
+class TokenMatched(Strict):
+    """As many tokens a step and in all as arm ``of``, in more and shorter samples of arm ``short``'s length."""
+
+    kind: Literal["token_matched"]
+    of: str
+    short: str
+
+
+class StepMatched(Strict):
+    """The samples of arm ``short`` for as many optimiser steps of as many samples as arm ``of``."""
+
+    kind: Literal["step_matched"]
+    of: str
+    short: str
+
+
+class ProblemMatched(Strict):
+    """The very traces of arm ``of``, each as a sample of its own; as many tokens a step, as many steps."""
+
+    kind: Literal["problem_matched"]
+    of: str
+
+
+class Repeated(Strict):
+    """As many tokens a step as arm ``of``, by repeating the samples of arm ``short``."""
+
+    kind: Literal["repeated"]
+    of: str
+    short: str
+
+
+class ModeOf(Strict):
+    """Arm ``of`` with its samples made in another mode: same number of samples, seed and training.
+
+    ``traces: same`` joins the very traces of arm ``of`` anew, sample by sample, to whatever length that gives;
+    ``new`` draws others to the same target.  Modes that are not made of those traces can only draw.
+    """
+
+    kind: Literal["mode"]
+    of: str
+    mode: Mode
+    traces: Literal["same", "new"] | None = Field(default=None, description="same where the mode can, else new")
+    num_problems: tuple[int, int] | None = Field(default=None, description="with new traces: that of arm ``of``")
+    where: Where | None = Field(default=None, description="with new traces: that of arm ``of``")
+    tolerance: float | None = Field(default=None, ge=0, lt=1, description="that of arm ``of`` by default")
+    shortfall: Literal["error", "allow"] | None = Field(default=None, description="that of arm ``of`` by default")
+
+
+class SameProblems(Strict):
+    """Sets of solutions to the same problems, short to long: set-1 … set-n (the paper's experiment A)."""
+
+    kind: Literal["same_problems"]
+    name: str = Field(default="set", pattern=NAME, description="a set is called by name and number")
+    sets: int = Field(default=4, ge=2, description="quantiles of a problem's solution lengths")
+    samples: int = Field(ge=1, description="problems, each once in every set")
+    where: Where = Where()
+    shortfall: Literal["error", "allow"] = "error"
+
+
+class Difficulty(_Joining):
+    """Easy and hard data of one length (the paper's experiment B).
+
+    ``composite``: the hard single problems and samples of several easy ones are made to one target.
+    ``double_vs_single``: every sample of two easy problems has the length of one hard single problem.
+    """
+
+    kind: Literal["difficulty"]
+    design: Literal["composite", "double_vs_single"]
+    easy: Where = Field(description="[least, most] difficulty, or which traces are easy")
+    hard: Where = Field(description="[least, most] difficulty, or which traces are hard")
+    target: int | None = Field(default=None, ge=1, description="tokens of a sample; or give a window")
+    window: tuple[int, int] | None = Field(default=None, description="least and most tokens of the hard samples")
+    samples: int = Field(ge=1)
+    name: str | None = Field(default=None, pattern=NAME, description="put before the names of the two arms")
+
+    @field_validator("easy", "hard", mode="before")
+    @classmethod
+    def _bounds(cls, value: Any) -> Any:
+        return {"difficulty": value} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Difficulty:
+        if (self.target is None) == (self.window is None):
+            raise ValueError("give exactly one of target and window")
+        if self.where != Where():
+            raise ValueError("say where in easy and in hard")
+        if self.easy == self.hard:
+            raise ValueError("easy and hard are the same traces")
+        a, b = self.easy.difficulty, self.hard.difficulty
+        if a is not None and b is not None and a[1] is not None and b[0] is not None and a[1] >= b[0]:
+            raise ValueError(f"easy ends at {a[1]:g} and hard begins at {b[0]:g}: they overlap")
+        if self.num_problems[0] < 2 or (self.design == "double_vs_single" and self.num_problems != (2, 2)):
+            raise ValueError("the easy samples of composite join two or more problems, those of double_vs_single two")
+        return self
+
+
+class Untrained(Strict):
+    """The model as it is before any arm trains it."""
+
+    kind: Literal["untrained"]
+    name: str = Field(default="untrained", pattern=NAME)
+
+
+class Samples(Strict):
+    """One arm of its own making, from groups of samples."""
+
+    kind: Literal["samples"]
+    name: str = Field(pattern=NAME)
+    of: str | None = Field(default=None, description="the arm that the balance table compares it with")
+    groups: list[Group] = Field(min_length=1)
+    train: dict[str, Any] = Field(default_factory=dict)
+
+
+ArmSpec = Annotated[
+    Ladder | SingleLong | TokenMatched | StepMatched | ProblemMatched | Repeated | ModeOf | SameProblems | Difficulty
+    | Untrained | Samples,
+    Field(discriminator="kind"),
+]  # fmt: skip
