@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from long1k.curation.duplicates import exact_keepers, keepers
-from long1k.curation.sketch import sketch
 
 from bench.common import DATA, Row, timed
 from bench.synthetic import write_traces
 from long1k.chat import Chat
 from long1k.curation.config import CollectConfig, NearDuplicateConfig
 from long1k.curation.decontaminate import BenchmarkIndex
+from long1k.curation.duplicates import exact_keepers, keepers
+from long1k.curation.sketch import sketch
 from long1k.rows import Trace, to_arrow
 from long1k.sources import raw as raw_rows
 from long1k.sources.jsonl import JsonlConfig, JsonlSource

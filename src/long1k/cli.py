@@ -14,8 +14,10 @@ from long1k import __version__
 from long1k.cli_common import chat_from as _chat
 from long1k.cli_common import chat_of as _chat_of
 from long1k.cli_common import pair as _pair
-from long1k.cli_data import add_commands
-from long1k.errors import DataError, Long1kError, RecipeError
+from long1k.cli_data import add_commands as add_data_commands
+from long1k.cli_pool import Address, ExecutorKind, Thinking, TokenizerOption
+from long1k.cli_pool import add_commands as add_pool_commands
+from long1k.errors import DataError, Long1kError
 
 app = typer.Typer(
     name="long1k",
@@ -30,13 +32,7 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the result (new, or one to go on with).")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes to use; results do not depend on it.")]
-ExecutorKind = Annotated[str, typer.Option(help="Where data are made: local processes, or ray (extra: ray).")]
-Address = Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. auto; default: one started here.")]
 Sets = Annotated[list[str], typer.Option("--set", help="Override a leaf: key.path=value. May be repeated.")]
-TokenizerOption = Annotated[
-    str | None, typer.Option(help="Tokenizer folder, or package:micro. Default: the one the input was made with.")
-]
-Thinking = Annotated[str | None, typer.Option(help="Tags around the thinking: think or openthoughts.")]
 
 
 def _say(text: str) -> None:
@@ -79,101 +75,6 @@ def run(
     _say(study_summary(page.parent.parent))
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     _say(f"\n{time.time() - started:.1f} s, largest process {peak / 1024:,.0f} MiB.  Open {page}")
-
-
-@app.command(epilog="Example:  long1k collect traces.jsonl.gz --tokenizer ./Qwen2.5-7B-Instruct --out pool")
-def collect(
-    sources: Annotated[list[str], typer.Argument(help="JSON Lines files (.gz too), or one recipe for its sources.")],
-    out: Out,
-    tokenizer: TokenizerOption = None,
-    verify: Annotated[
-        str | None, typer.Option(help="drop: wrong answers go (default); mark: they are marked; keep: no check.")
-    ] = None,
-    field: Annotated[
-        list[str], typer.Option(help="Our field = theirs, e.g. question=problem. Common names are known.")
-    ] = [],  # noqa: B006
-    tags: Annotated[
-        str | None, typer.Option(help="required: thinking must be closed by a tag; auto: else split at the answer.")
-    ] = None,
-    thinking: Thinking = None,
-    set_: Sets = [],  # noqa: B006
-    workers: Workers = 1,
-    executor: ExecutorKind = "local",
-    address: Address = None,
-) -> None:
-    """Make a clean trace pool: load, normalise tags, lint, verify, deduplicate, count tokens."""
-    from long1k.curation.config import CollectConfig
-    from long1k.executors import Executor
-    from long1k.plugins import validate
-    from long1k.recipe import load_recipe, make_benchmarks, make_sources, parse_leaf
-    from long1k.stages.collect import collect as stage
-    from long1k.summary import collect_summary
-
-    excluded: dict[str, Any] = {}
-    if len(sources) == 1 and not Path(sources[0]).name.endswith((".jsonl", ".jsonl.gz", ".json", ".gz")):
-        for option, given in (("--verify", verify), ("--tags", tags), ("--field", field)):
-            if given:
-                raise RecipeError(f"{option} does not go with a recipe", "set its keys: --set collect.verify=mark")
-        recipe = load_recipe(sources[0], set_)
-        made, config = make_sources(recipe.sources), recipe.collect
-        chat = _chat(tokenizer or recipe.tokenizer, thinking or recipe.chat.thinking, recipe.chat.system)
-        for name, benchmark in make_benchmarks(recipe.benchmarks):
-            excluded[name] = [(item.item_id, item.question) for item in benchmark.load()]
-    else:
-        if tokenizer is None:
-            raise RecipeError("collect needs --tokenizer", "the folder of the model that will be trained")
-        shared = {"type": "jsonl", "fields": dict(_pair(text, "--field") for text in field), "tags": tags or "auto"}
-        made = make_sources({name: {"path": path, **shared} for name, path in _names(sources).items()})
-        leaves = {key: parse_leaf(value) for key, value in (_pair(text, "--set") for text in set_)}
-        config = validate(CollectConfig, {"verify": verify or "drop", **leaves}, "collect")
-        chat = _chat(tokenizer, thinking or "think", None)
-    manifest = stage(out, made, config, chat, excluded=excluded, executor=Executor(workers, executor, address))
-    _say(collect_summary(out, manifest))
-    if manifest.rows_out == 0:
-        raise DataError(
-            "no row could be used", f"long1k show {out} --rejected shows why; map fields with --field question=NAME"
-        )
-
-
-@app.command(epilog="Example:  long1k synthesize pool --target 3000 --target 12000 --problems 2-4 --out examples")
-def synthesize(
-    pool: Annotated[Path, typer.Argument(help="Folder made by collect.")],
-    out: Out,
-    target: Annotated[
-        list[int], typer.Option(min=1, help="Tokens of a sample after the chat template. May be repeated.")
-    ],
-    samples: Annotated[
-        int, typer.Option(min=1, help="Samples of each target; fewer if the pool allows no more.")
-    ] = 500,
-    problems: Annotated[str, typer.Option(help="Problems a sample: 2, or a range 2-4.")] = "2",
-    tolerance: Annotated[float, typer.Option(help="Share of the target that a sample may be off.")] = 0.01,
-    layout: Annotated[
-        str, typer.Option(help="blocks: one turn, problems labelled; turns: a turn a problem.")
-    ] = "blocks",
-    linkers: Annotated[str, typer.Option(help="Bank of linking words: english, micro, none.")] = "english",
-    seed: int = 0,
-    tokenizer: TokenizerOption = None,
-    thinking: Thinking = None,
-) -> None:
-    """Join traces into samples of an exact length."""
-    from long1k.joining.spec import JoinSpec
-    from long1k.plugins import validate
-    from long1k.stages.synthesize import synthesize as stage
-    from long1k.summary import synthesize_summary
-    from long1k.tables import read_manifest
-
-    low, _, high = problems.partition("-")
-    if not low.isdigit() or (high and not high.isdigit()):
-        raise RecipeError(f"--problems {problems}: expected a number or a range", "e.g. --problems 2-4")
-    shared = {
-        "samples": samples, "tolerance": tolerance, "num_problems": (int(low), int(high or low)), "layout": layout,
-        "linkers": linkers, "shortfall": "allow",
-    }  # fmt: skip
-    specs = [validate(JoinSpec, {"target": one, **shared}, "synthesize") for one in target]
-    source = read_manifest(pool)
-    chat = _chat_of(source, tokenizer, thinking)
-    manifest = stage(out, pool, arm="samples", specs=specs, seed=seed, chat=chat)
-    _say(synthesize_summary(out, manifest))
 
 
 @app.command(epilog="Example:  long1k train examples --model ./Qwen2.5-7B-Instruct --set epochs=4 --out checkpoint")
@@ -250,7 +151,8 @@ def predict(
     _warn_cut(manifest.info["finish_reasons"], manifest.rows_out)
 
 
-add_commands(app)
+add_pool_commands(app)
+add_data_commands(app)
 
 
 @app.command(epilog="Example:  long1k score predictions --out scores")
@@ -327,19 +229,6 @@ def show(
     from long1k.display import show_row
 
     show_row(folder, row=row, row_id=id_, tokens=tokens, rejected=rejected, full=full, tokenizer=tokenizer)
-
-
-def _names(paths: list[str]) -> dict[str, str]:
-    """A name for each file: its stem, with a number where two are alike."""
-    names: dict[str, str] = {}
-    for path in paths:
-        stem = Path(path).name.split(".")[0]
-        name, number = stem, 1
-        while name in names:
-            number += 1
-            name = f"{stem}-{number}"
-        names[name] = path
-    return names
 
 
 def _run_folder(folder: Path) -> Path:

@@ -206,12 +206,12 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
         if not isinstance(leaves, dict):
             raise RecipeError(f"{path}: smoke is a mapping of leaves to values", "e.g. smoke: {train.steps: 10}")
         for key, value in leaves.items():
-            _set(values, key, value)
+            set_leaf(values, key, value)
     for text in overrides:
         key, separator, value = text.partition("=")
         if not separator or not key:
             raise RecipeError(f"--set {text}: expected key.path=value", "e.g. --set train.learning_rate=1e-5")
-        _set(values, key, parse_leaf(value))
+        set_leaf(values, key, parse_leaf(value))
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -240,7 +240,7 @@ def parse_leaf(text: str) -> Any:
     return value
 
 
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
+def set_leaf(values: dict[str, Any], key: str, value: Any) -> None:
     """Set one leaf; list members are addressed by number."""
     at: Any = values
     parts = key.split(".")

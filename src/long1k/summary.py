@@ -54,6 +54,26 @@ def synthesize_summary(out: Path, manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
+def balance_summary(manifest: Manifest) -> str:
+    """What the samples hold beside their length."""
+    b = manifest.info["balance"]
+    if not b["samples"]:
+        return "  no samples"
+    shares = {
+        name: ", ".join(f"{key} {100 * share:.0f} %" for key, share in list(b[name].items())[:4])
+        for name in ("subjects", "teachers", "licenses", "correctness")
+    }
+    lines = [
+        f"  {b['tokens']:,} tokens, {b['supervised_tokens']:,} supervised; {b['problems']:,} problems "
+        f"({b['unique_problems']:,} different), {b['unique_traces']:,} traces, {b['parts_mean']:g} a sample",
+        *(f"  {name}: {text}" for name, text in shares.items()),
+    ]
+    if b["difficulty"]:
+        d = b["difficulty"]
+        lines.append(f"  difficulty: mean {d['mean']:.2f}, {d['min']:g} to {d['max']:g}")
+    return "\n".join(lines)
+
+
 def score_summary(out: Path, predictions: Path, manifest: Manifest) -> str:
     """Verdicts by status, accuracy with its denominator, agreement with labels by run."""
     statuses = manifest.info["statuses"]

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from long1k.curation.config import CollectConfig
+from long1k.curation.config import CollectConfig, NearDuplicateConfig
+from long1k.curation.duplicates import keepers
 from long1k.stages.collect.part import KEY_BYTES, keys_path
 from long1k.tables import write_parquet
 
@@ -48,16 +49,23 @@ class Keys:
     def signatures(self, column: str) -> np.ndarray:
         """The signatures of all rows (N, num_perm), on disk."""
         path = self.folder / f"{column}.bin"
+        width = 0
         with path.open("wb") as handle:
-            width = 0
             for index in range(len(self.starts) - 1):
-                values = pq.read_table(keys_path(self.folder, index), columns=[column]).column(column)
-                for value in values.to_pylist():
+                for value in pq.read_table(keys_path(self.folder, index), columns=[column]).column(column).to_pylist():
                     width = len(value)
                     handle.write(value)
         if not len(self):
             return np.zeros((0, 1), dtype=np.uint32)
         return np.memmap(path, dtype=np.uint32, mode="r", shape=(len(self), width // 4))
+
+    def numbers(self) -> np.ndarray:
+        """For each row a number that is equal where its question names the same numbers; shape (N,)."""
+        parts = [
+            np.frombuffer(b"".join(pq.read_table(path, columns=["numbers"]).column("numbers").to_pylist()), np.uint64)
+            for path in (keys_path(self.folder, index) for index in range(len(self.starts) - 1))
+        ]
+        return np.concatenate(parts)
 
 
 def codes_of(column: pa.ChunkedArray) -> np.ndarray:
@@ -105,7 +113,7 @@ def decide(folder: Path, num_parts: int, config: CollectConfig) -> Path:
         _drop(reason, other, first, "duplicate")
     near = config.near_duplicates
     if near.problems is not None:
-        _near_problems(keys, reason, other, near.problems)
+        _near_problems(keys, reason, other, near)
     if near.traces is not None:
         _near_traces(keys, reason, other, near.traces)
     limit = config.max_traces_per_problem
@@ -135,35 +143,30 @@ def _drop(reason: np.ndarray, other: np.ndarray, keeper: np.ndarray, why: str) -
     other[gone] = keeper[gone]
 
 
-def _near_problems(keys: Keys, reason: np.ndarray, other: np.ndarray, threshold: float) -> None:
+def _near_problems(keys: Keys, reason: np.ndarray, other: np.ndarray, config: NearDuplicateConfig) -> None:
     """Drop the traces of problems that nearly repeat an earlier problem."""
-    from long1k.curation.duplicates import keepers
-
+    assert config.problems is not None
     alive = np.flatnonzero(reason == 0)
-    codes = keys.problems[alive]
-    leaders = alive[np.unique(first_rows(codes))]  # one row a problem, in order
-    found = leaders[keepers(keys.signatures("question")[leaders], threshold)]
-    of_problem = np.full(int(keys.problems.max(initial=0)) + 1, -1, dtype=np.int64)
-    of_problem[keys.problems[leaders]] = found
-    own = np.full(len(of_problem), -1, dtype=np.int64)
-    own[keys.problems[leaders]] = leaders
+    leaders = alive[np.unique(first_rows(keys.problems[alive]))]  # one row a problem, in order
+    found = keepers(
+        keys.signatures("question"),
+        config.problems,
+        rows=leaders,
+        groups=keys.numbers() if config.same_numbers else None,
+    )
+    leader_of = np.zeros(int(keys.problems.max(initial=0)) + 1, dtype=np.int64)
+    leader_of[keys.problems[leaders]] = leaders
     keeper = np.arange(len(keys), dtype=np.int64)
-    repeats = of_problem[codes] != own[codes]
-    keeper[alive[repeats]] = of_problem[codes][repeats]
+    own = leader_of[keys.problems[alive]]
+    repeats = found[own] != own
+    keeper[alive[repeats]] = found[own][repeats]
     _drop(reason, other, keeper, "near_duplicate_problem")
 
 
 def _near_traces(keys: Keys, reason: np.ndarray, other: np.ndarray, threshold: float) -> None:
     """Drop traces that nearly repeat an earlier one."""
-    from long1k.curation.duplicates import keepers
-
-    alive = np.flatnonzero(reason == 0)
-    signatures = keys.signatures("trace_text")
-    # A copy would hold every signature in memory: only where some rows are gone already is it needed.
-    found = keepers(signatures if len(alive) == len(keys) else signatures[alive], threshold)
-    keeper = np.arange(len(keys), dtype=np.int64)
-    keeper[alive] = alive[found]
-    _drop(reason, other, keeper, "near_duplicate_trace")
+    found = keepers(keys.signatures("trace_text"), threshold, rows=np.flatnonzero(reason == 0))
+    _drop(reason, other, found, "near_duplicate_trace")
 
 
 def _difficulty(keys: Keys, config: CollectConfig, num_parts: int, reason: np.ndarray) -> tuple[Any, Any]:

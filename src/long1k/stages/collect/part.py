@@ -14,8 +14,9 @@ import pyarrow as pa
 from long1k.chat import Chat
 from long1k.curation.config import CollectConfig
 from long1k.curation.decontaminate import BenchmarkIndex
-from long1k.curation.lint import lint_text, lint_unicode
+from long1k.curation.lint import lint_text, lint_trace, lint_unicode
 from long1k.curation.normalize import Fault, Parts, check_parts, split_response
+from long1k.curation.sketch import sketch_flat, sketch_questions
 from long1k.grading.extract import extract_answer, extract_parts
 from long1k.grading.math import MathGrader
 from long1k.jsonlines import BadRow
@@ -70,7 +71,7 @@ class _Tools:
     def __init__(self, context: Context) -> None:
         self.key = context.key
         self.chat = Chat(load_tokenizer(context.tokenizer), context.thinking, context.system)
-        self.index = BenchmarkIndex(context.benchmarks)
+        self.index = BenchmarkIndex(context.benchmarks, context.config.decontaminate)
         self.grader = MathGrader()
 
     def close(self) -> None:
@@ -139,7 +140,7 @@ def _curate(
         if isinstance(raw, RawTrace):
             attempts.append((problem_id_of(raw), False))
 
-    for raw in rows:
+    for raw in map(_with_gold, rows):
         found = _candidate(raw, tools.chat, config)
         if isinstance(found, Fault):
             reject(raw, found.reason, found.evidence)
@@ -164,6 +165,14 @@ def _curate(
         if fault is not None:
             rejected.append(make_reject(source, candidate.raw, fault.reason, fault.evidence))
     return traces, rejected, attempts, signatures
+
+
+def _with_gold(raw: RawTrace | BadRow) -> RawTrace | BadRow:
+    """A row whose gold answer stands at the end of a worked solution: taken out of it."""
+    if isinstance(raw, BadRow) or raw.answer is not None or raw.gold_solution is None:
+        return raw
+    found = extract_answer(raw.gold_solution)
+    return raw if found is None else replace(raw, answer=found.value)
 
 
 def make_reject(source: str, row: RawTrace | BadRow, reason: str, evidence: str) -> Reject:
@@ -214,7 +223,9 @@ def _candidate(raw: RawTrace | BadRow, chat: Chat, config: CollectConfig) -> _Ca
         fault = lint_text(name, text, specials)
         if fault is not None:
             return fault
-    return _Candidate(raw, parts)
+    return lint_trace(raw.question, raw.answer or "", parts.thinking, parts.solution, config.lint) or _Candidate(
+        raw, parts
+    )
 
 
 def _parts_of(raw: RawTrace) -> Parts | Fault:
@@ -226,14 +237,19 @@ def _parts_of(raw: RawTrace) -> Parts | Fault:
 def _decontaminated(
     candidates: list[_Candidate], tools: _Tools, config: CollectConfig, reject: Any
 ) -> list[_Candidate]:
-    """Candidates whose problem stands in no benchmark."""
+    """Candidates whose problem (and, if wanted, whose whole trace) holds no problem of a benchmark."""
+    if not len(tools.index):
+        return candidates
+    found = tools.index.match_batch([c.raw.question for c in candidates])
+    if config.decontaminate.traces:
+        whole = tools.index.scan_batch([f"{c.parts.thinking}\n{c.parts.solution}" for c in candidates])
+        found = [match or other for match, other in zip(found, whole, strict=True)]
     kept = []
-    for candidate in candidates:
-        item = tools.index.match(candidate.raw.question)
-        if item is None:
+    for candidate, match in zip(candidates, found, strict=True):
+        if match is None:
             kept.append(candidate)
         else:
-            reject(candidate.raw, "in_benchmark", f"the same question, after normalisation, as {item}")
+            reject(candidate.raw, match.reason, f"{match.item_id}: {match.evidence}")
     return kept
 
 
@@ -305,7 +321,21 @@ def _count(
             faults[row] = faults[row] or Fault(
                 "unknown_token", f"{name} has words that the tokenizer does not know: {texts[which][:80]!r}"
             )
-    return faults, [(int(q), int(t), int(s)) for q, t, s in lengths], {}
+    good = np.array([fault is None for fault in faults], dtype=bool)
+    near, signatures = config.near_duplicates, dict[str, np.ndarray]()
+    if near.problems is not None:
+        questions = [c.raw.question for c, fault in zip(candidates, faults, strict=True) if fault is None]
+        signatures["question"], signatures["numbers"] = sketch_questions(
+            questions, near.shingle_characters, near.num_perm
+        )
+    if near.traces is not None:
+        # Thinking and solution stand next to each other: one run of ids.
+        whole = np.concatenate(
+            [ids[offsets[3 * row + 1] : offsets[3 * row + 3]] for row in np.flatnonzero(good)] or [ids[:0]]
+        )
+        bounds = np.concatenate([[0], np.cumsum((lengths[:, 1] + lengths[:, 2])[good])])
+        signatures["trace_text"] = sketch_flat(whole, bounds, near.shingle_tokens, near.num_perm)
+    return faults, [(int(q), int(t), int(s)) for q, t, s in lengths], signatures
 
 
 def _trace(
