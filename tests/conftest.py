@@ -12,6 +12,7 @@ from long1k.chat import Chat
 from long1k.rows import Trace, content_id
 from long1k.tables import Manifest, TableWriter
 from long1k.tokens import load_tokenizer
+from realdata import real_data
 
 MakeTrace = Callable[..., Trace]
 MakePool = Callable[[Path, Sequence[Trace]], Manifest]
@@ -51,6 +52,12 @@ def write_pool(folder: Path, traces: Sequence[Trace], chat: Chat) -> Manifest:
     )  # fmt: skip
     writer.write_part(0, list(traces))
     return writer.commit(1, {"tokenizer_folder": str(chat.tokenizer.folder), "split": {"given": len(traces)}})
+
+
+@pytest.fixture(scope="session")
+def qwen_chat() -> Chat:
+    """A real tokenizer with ChatML."""
+    return Chat(load_tokenizer(str(real_data("tokenizer_qwen2"))))
 
 
 @pytest.fixture(scope="session")

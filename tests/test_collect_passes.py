@@ -249,3 +249,75 @@ def test_jobs_are_taken_as_workers_get_free() -> None:
 
 def _same(number: int) -> int:
     return number
+
+
+def test_near_copies_are_found_across_parts(tmp_path: Path, qwen_chat: Chat) -> None:
+    def row(number: int, question: str, thinking: str) -> str:
+        answer = f"<think>\n{thinking}\n</think>\n\nThe answer is $\\boxed{{{number}}}$."
+        return json.dumps({"question": question, "answer": str(number), "response": answer})
+
+    rng = np.random.default_rng(0)
+    words = [f"{a}{b}" for a in ("lo", "mi", "ra", "tu") for b in ("na", "ke", "so", "vim", "pel")]
+    thoughts = [" ".join(rng.choice(words, 120)) for _ in range(20)]
+    lines = [
+        row(i, f"How many {words[i]} are in {' '.join(rng.choice(words, 12))}?", t) for i, t in enumerate(thoughts)
+    ]
+    reworded = json.loads(lines[3])["question"].upper().replace("?", " ?")
+    lines.append(row(3, reworded, " ".join(rng.choice(words, 120))))  # the problem again, another trace
+    lines.append(row(5, json.loads(lines[5])["question"], thoughts[5] + " so"))  # the trace again, but for a word
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    plain = _collect(tmp_path / "plain", path, qwen_chat)
+    assert (plain.rows_out, plain.rejected) == (22, {})
+    near = {"problems": 0.8, "traces": 0.8}
+    made = _collect(tmp_path / "near", path, qwen_chat, near_duplicates=near)
+    assert made.rejected == {"near_duplicate_problem": 1, "near_duplicate_trace": 1}
+    ids = {t.source_row: t.trace_id for t in iter_table(tmp_path / "plain", Trace)}
+    told = {row.reason: (row.source_row, row.evidence) for row in read_rejected(tmp_path / "near")}
+    assert told["near_duplicate_problem"] == ("21", f"its problem is nearly that of {ids['4']}")
+    assert told["near_duplicate_trace"] == ("22", f"nearly the same as {ids['6']}")
+
+
+def test_benchmarks_are_looked_for_in_whole_traces_if_asked(tmp_path: Path, qwen_chat: Chat) -> None:
+    asked = "A farmer has twelve red hens and nine brown geese in a yard; how many legs do they have together?"
+    row = {
+        "question": "What is $6 \\cdot 7$?", "answer": "42",
+        "response": f"<think>\nThis reminds me: {asked} But here it is 42.\n</think>\n\n$\\boxed{{42}}$",
+    }  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    source = JsonlSource(JsonlConfig(path=str(path)))
+    kept = collect(tmp_path / "a", [("s", source)], CollectConfig(), qwen_chat, excluded={"farm": [("hens", asked)]})
+    assert kept.rows_out == 1
+    config = CollectConfig(decontaminate={"traces": True})  # type: ignore[arg-type]
+    made = collect(tmp_path / "b", [("s", source)], config, qwen_chat, excluded={"farm": [("hens", asked)]})
+    assert made.rows_out == 0
+    pairs = made.info["contamination"]["pairs"]
+    assert [pair["source_row"] for pair in pairs] == ["1"]
+    assert pairs[0]["evidence"].startswith("farm/hens: ")
+
+
+def test_loops_and_sentinels_are_rejected_unless_told_otherwise(tmp_path: Path, qwen_chat: Chat) -> None:
+    loop = "Wait, let me think again about this step. " * 200
+    rows = [
+        {"question": "q one?", "answer": "1", "response": f"<think>\n{loop}\n</think>\n\n$\\boxed{{1}}$"},
+        {"question": "q two?", "answer": "notfound", "response": "<think>\nok\n</think>\n\n$\\boxed{1}$"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    made = _collect(tmp_path / "a", path, qwen_chat)
+    assert made.rejected == {"loop": 1, "sentinel_answer": 1}
+    other = _collect(tmp_path / "b", path, qwen_chat, lint={"loops": False, "sentinels": False})
+    assert other.rejected == {"wrong_answer": 1}
+
+
+def test_a_gold_answer_is_taken_from_a_worked_solution(tmp_path: Path, qwen_chat: Chat) -> None:
+    row = {
+        "question": "What is two and two?", "gold_solution": "Adding, we get $2 + 2 = \\boxed{4}$.",
+        "response": "<think>\nTwo and two.\n</think>\n\n$\\boxed{4}$",
+    }  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    assert _collect(tmp_path / "a", path, qwen_chat).rows_out == 1
+    trace = read_table(tmp_path / "a", Trace)[0]
+    assert (trace.answer, trace.correct) == ("4", True)

@@ -28,11 +28,12 @@ from long1k.chat import Chat
 from long1k.errors import DataError, EngineError, MissingExtraError
 from long1k.executors import Executor
 from long1k.executors.local import run_jobs
+from long1k.interop.card import write_card
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
 from long1k.progress import progress
 from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_sources
-from long1k.rows import canonical_json, derive_seed
+from long1k.rows import Example, Trace, canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.collect import collect
 from long1k.stages.predict import is_predicted, predict
@@ -170,6 +171,7 @@ def run_study(
             executor=executor,
         )  # fmt: skip
         told("collect", pool, _rows(pool))
+        write_card(study.root / "collect", pool, Trace)
         _check_pool(pool, study.root / "collect")
         limit = _positions(study) if recipe.train is not None else None
         for seed in recipe.seeds:
@@ -200,10 +202,13 @@ def _synthesize(study: Study, arm: Arm, seed: int, limit: int | None) -> Manifes
         extra["related"] = {name: study.examples(by_name[name], seed) for name in arm.related}
     # Arms of one length share the seed: a larger set holds the smaller one's samples.
     data_seed = derive_seed(study.recipe.name, "synthesize", arm.seed_key, seed)
-    return synthesize(
-        study.folder(arm.name, seed) / "synthesize", study.root / "collect", arm=arm.name, specs=arm.specs,
-        seed=data_seed, chat=study.chat, max_tokens=limit, **extra,
+    folder = study.folder(arm.name, seed) / "synthesize"
+    made = synthesize(
+        folder, study.root / "collect", arm=arm.name, specs=arm.specs, seed=data_seed, chat=study.chat,
+        max_tokens=limit, **extra,
     )  # fmt: skip
+    write_card(folder, made, Example, pool=study.root / "collect")
+    return made
 
 
 def _balance(study: Study) -> tuple[list[Row], bool]:
