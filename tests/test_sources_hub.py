@@ -43,6 +43,7 @@ configs:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     constants = need("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     need("huggingface_hub").HfFileSystem.clear_instance_cache()
     made = tmp_path / "made"
@@ -115,6 +116,17 @@ def test_files_are_fetched_once_and_then_read_without_the_network(hub: FakeHub) 
     assert offline.digest() == source.digest()
     with pytest.raises(DataError, match="no data set a/carded"):
         list(_source(hub, config="lines").load())
+
+
+def test_where_the_network_is_forbidden_the_cache_will_do(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _questions(_source(hub))
+    monkeypatch.setattr(need("huggingface_hub.constants"), "HF_HUB_OFFLINE", True)
+    asked = len(hub.asked)
+    assert _questions(_source(hub)) == first
+    assert len(hub.asked) == asked
+    for config in ({"files": ["rows/*.csv"]}, {"revision": "v1"}):
+        with pytest.raises(DataError, match=r"HF_HUB_OFFLINE forbids[\s\S]*-> export HF_HUB_OFFLINE=0"):
+            list(_source(hub, **config).load())
 
 
 def test_the_digest_is_that_of_commit_and_files(hub: FakeHub) -> None:

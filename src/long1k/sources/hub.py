@@ -141,6 +141,11 @@ def hub_errors(repo: str) -> Iterator[None]:
         ) from None
     except errors.RevisionNotFoundError:
         raise DataError(f"the data set {repo} has no such revision", "give a branch, a tag or a whole commit") from None
+    except errors.OfflineModeIsEnabled:
+        raise DataError(
+            f"the data set {repo} is not in the hub's cache, and HF_HUB_OFFLINE forbids the network",
+            "export HF_HUB_OFFLINE=0, or give a copy of its files by path:",
+        ) from None
     except errors.HFValidationError as error:
         raise DataError(f"'{repo}' cannot be a data set: {error}", "hub: OWNER/NAME") from None
     except (network, OSError) as error:
