@@ -8,7 +8,7 @@ and is not found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +62,7 @@ def find_loop(text: str) -> Loop | None:
 def find_loop_ids(token_ids: Sequence[int]) -> Loop | None:
     """The same on token ids, in tokens; blocks of one or two tokens count as without content."""
     # Ids as characters, so that the same search runs on them.
-    values = np.asarray(token_ids, dtype="<u4") % 0x110000
+    values = np.asarray(token_ids, dtype=np.int64) % 0x110000
     text = values.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
     return _find(text, TOKENS, lambda block: len(block) > 2)
 
@@ -78,15 +78,14 @@ def _has_word(block: str) -> bool:
     return False
 
 
-def _find(text: str, limits: Limits, has_content: object) -> Loop | None:
+def _find(text: str, limits: Limits, has_content: Callable[[str], bool]) -> Loop | None:
     tail = max(0, len(text) - _TAIL)
     found = _scan(text, tail, len(text), limits, has_content)
     return found if found is not None or tail == 0 else _scan(text, 0, tail, limits, has_content)
 
 
-def _scan(text: str, first: int, last: int, limits: Limits, has_content: object) -> Loop | None:
+def _scan(text: str, first: int, last: int, limits: Limits, has_content: Callable[[str], bool]) -> Loop | None:
     """The first loop that holds one of the pieces taken between ``first`` and ``last``."""
-    assert callable(has_content)
     size, at = len(text), first
     last = min(last, size - _PIECE)
     while at < last:

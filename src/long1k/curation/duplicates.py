@@ -101,7 +101,7 @@ def _columns(ids: np.ndarray) -> np.ndarray:
     if ids.dtype.kind == "S":
         width = -(-ids.dtype.itemsize // 8) * 8
         return np.ascontiguousarray(ids.astype(f"S{width}")).view(U64).reshape(len(ids), width // 8)
-    return ids.reshape(len(ids), -1)
+    return ids[:, None] if ids.ndim == 1 else ids
 
 
 class _Search:
@@ -131,7 +131,7 @@ class _Search:
         if len(rows) < 2:
             return result
         key = self._keys(rows, [np.arange(self.num_perm)])[0]
-        leaders, followers, _ = self._elect(*self._shared(rows, key, None), None, need=self.num_perm, above=1)
+        leaders, followers, _ = self._elect(*self._shared(rows, key, None), None, self.num_perm, 1)
         fresh = np.ones(self.count, dtype=bool)
         fresh[followers] = False
         if self.need < self.num_perm:
@@ -178,7 +178,10 @@ class _Search:
             ]
             for key in self._keys(rows, chosen):
                 row, bucket = self._shared(rows, key, fresh)
-                for leaders, followers, early in (self._pairs(row, bucket, known), self._elect(row, bucket, known)):
+                for leaders, followers, early in (
+                    self._pairs(row, bucket, known),
+                    self._elect(row, bucket, known, self.need, SMALL_BUCKET),
+                ):
                     if early:
                         left_early.append(followers)
                     news = known[followers] != leaders
@@ -254,8 +257,8 @@ class _Search:
         row: np.ndarray,
         bucket: np.ndarray,
         known: np.ndarray | None,
-        need: int | None = None,
-        above: int = SMALL_BUCKET,
+        need: int,
+        above: int,
     ) -> tuple[np.ndarray, np.ndarray, bool]:
         """Edges from the leaders of buckets of more than ``above`` rows; True: who finds a leader leaves."""
         leaders, followers = [row[:0]], [row[:0]]
@@ -268,7 +271,7 @@ class _Search:
             first[1:] = bucket[1:] != bucket[:-1]
             leader = row[np.maximum.accumulate(np.where(first, np.arange(len(row)), 0))][~first]
             row, bucket = row[~first], bucket[~first]
-            alike = self._alike(leader, row, need or self.need, known)
+            alike = self._alike(leader, row, need, known)
             leaders.append(leader[alike])
             followers.append(row[alike])
             row, bucket = row[~alike], bucket[~alike]

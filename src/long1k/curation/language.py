@@ -45,7 +45,8 @@ OWN_SCRIPTS = {
     "th": ("Thai",),
 }
 MIN_WORDS = 20  # of less prose nothing is said
-_SAMPLE = 2000
+_SAMPLE = 1000  # characters from either end of a longer text
+_LEAST_FOREIGN = 2  # words; one foreign sign is a slip
 
 
 def prose(text: str) -> str:
@@ -75,21 +76,23 @@ def other_language(text: str, language: str, share: float) -> str | None:
     Raises:
         MissingExtraError: a language of the Latin script needs the extra ``language``.
     """
-    words = script_words(text)
-    total = sum(words.values())
     own = OWN_SCRIPTS.get(language, ("Latin",))
-    # Latin words stand in a text of any language (names, units, code): half of all words is too much.
-    foreign = {name: count for name, count in words.items() if name not in own and name != "Latin"}
-    if total and sum(foreign.values()) >= share * total and sum(foreign.values()) >= 2:
-        most = max(foreign, key=lambda name: foreign[name])
-        return f"{100 * sum(foreign.values()) / total:.1f} % of the words are in a foreign script, most in {most}"
-    if total < MIN_WORDS:
-        return None
-    if "Latin" not in own:
-        if words["Latin"] > 0.5 * total:
+    if "Latin" not in own or (not text.isascii() and any(run.search(text) for run in _RUNS.values())):
+        words = script_words(text)
+        total = sum(words.values())
+        # Latin words stand in a text of any language (names, units, code): they are foreign only where most are Latin.
+        foreign = {name: count for name, count in words.items() if name not in own and name != "Latin"}
+        if sum(foreign.values()) >= max(share * total, _LEAST_FOREIGN):
+            most = max(foreign, key=lambda name: foreign[name])
+            return f"{100 * sum(foreign.values()) / total:.1f} % of the words are in a foreign script, most in {most}"
+        if "Latin" not in own:
+            if total < MIN_WORDS or words["Latin"] <= 0.5 * total:
+                return None
             return f"{100 * words['Latin'] / total:.0f} % of the words are in Latin letters, for '{language}'"
+    sample = prose(text if len(text) <= 2 * _SAMPLE else text[:_SAMPLE] + "\n" + text[-_SAMPLE:])
+    if len(_LATIN.findall(sample)) < MIN_WORDS:
         return None
-    plain = re.sub(r"[\W\d_]+", " ", unicodedata.normalize("NFC", prose(text[:_SAMPLE] + "\n" + text[-_SAMPLE:])))
+    plain = re.sub(r"[\W\d_]+", " ", unicodedata.normalize("NFC", sample))
     found = _identifier().classify(plain)[0]
     return None if found == language else f"the prose reads as '{found}', not '{language}'"
 

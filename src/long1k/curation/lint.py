@@ -14,7 +14,7 @@ from long1k.loops import find_loop
 # Words that data sets write where they have no answer.  "none", "no", "no solution", "undefined" and the
 # empty set are answers, and are not here.
 SENTINELS = frozenset(
-    ("proof", "notfound", "not found", "answer not found", "no answer", "no answer found", "n/a", "na", "nan", "null",
+    ("proof", "notfound", "not found", "answer not found", "no answer", "no answer found", "n/a", "nan", "null",
      "unknown", "see solution", "see above", "not provided", "not available", "not given", "tbd", "todo")
 )  # fmt: skip
 _WRAPPING = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\b|[{}$\\*_\"'`.!?:;()\[\]]")
@@ -53,7 +53,7 @@ def is_sentinel(answer: str) -> bool:
 
 
 def lint_trace(question: str, answer: str, thinking: str, solution: str, config: LintConfig) -> Fault | None:
-    """The first fault of a trace as a whole: ``no_gold``-like answers, endless repetition, another language.
+    """The first fault of a trace as a whole: an answer that is none, endless repetition, another language.
 
     Reasons: ``sentinel_answer``, ``loop``, ``other_language``; the evidence says what and where.
 
