@@ -35,7 +35,7 @@ def micro_traces(count: int = 240) -> list[Trace]:
             build_trace(
                 CHAT, raw.question, raw.thinking or "", raw.solution or "", raw.answer or "",  # type: ignore[union-attr]
                 difficulty=float(at % 5), difficulty_origin="steps", subject="odd" if at % 2 else "even",
-                source="one" if at % 3 else "two", correct=[True, True, None, False][at % 4], license="MIT",
+                source="one" if at % 3 else "two", correct=[True, True, None, False][at % 4], license=["MIT", None][at // 9 % 2],
             )
         )  # fmt: skip
     return list({trace.trace_id: trace for trace in made}.values())
