@@ -288,7 +288,7 @@ def test_the_papers_tags_stand_byte_for_byte(count: int) -> None:
         ({"mode": "single", "num_problems": (1, 2)}, r"num_problems \[1, 1\]"),
         ({"mode": "single", "extends": "L1"}, "cannot extend"),
         ({"mode": "dependent", "extends": "L1"}, "extends joins the traces"),
-        ({"target": None}, "exactly one of target, window, like and length_set"),
+        ({"target": None}, "exactly one of target, window, like, length_set"),
         ({"window": (5, 9)}, "exactly one"),
         ({"target": None, "window": (9, 5)}, "least <= most"),
         ({"target": None, "length_set": (0, 1)}, "n >= 2"),

@@ -138,13 +138,15 @@ def _joined(parts: list[Any], kind: np.dtype[Any]) -> Any:
 
 
 def _encoded(parts: list[pa.ChunkedArray]) -> Names:
-    """Codes of all parts in one dictionary, texts in the order in which they first stand."""
-    chunks = [chunk for part in parts for chunk in part.chunks if len(chunk)]
-    if not chunks:
-        return Names(np.zeros(0, dtype=np.int32), [])
-    whole = pa.chunked_array(chunks).unify_dictionaries()
-    codes = [chunk.indices.to_numpy(zero_copy_only=False).astype(np.int32) for chunk in whole.chunks]
-    return Names(np.concatenate(codes), whole.chunk(whole.num_chunks - 1).dictionary.to_pylist())
+    """Codes of all parts in one list of texts, in the order in which they first stand (no value is a text, too)."""
+    known: dict[str | None, int] = {}
+    codes = [np.zeros(0, dtype=np.int32)]
+    for part in parts:
+        for chunk in part.chunks:
+            here = [known.setdefault(text, len(known)) for text in chunk.dictionary.to_pylist()]
+            if here:
+                codes.append(np.array(here, dtype=np.int32)[chunk.indices.to_numpy(zero_copy_only=False)])
+    return Names(np.concatenate(codes), list(known))
 
 
 def _open(path: Path) -> pq.ParquetFile:
