@@ -172,7 +172,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no arms": (lambda r: r.update(arms=[]), "arms: List should have at least 1"),
     "equal seeds": (lambda r: r.update(seeds=[1, 1]), "seeds must differ"),
     "no model": (lambda r: r.pop("model"), "exactly one of base and model"),
-    "no type": (lambda r: r["sources"]["one"].pop("type"), r"source 'one' has no type[\s\S]*micro, jsonl"),
+    "no type": (lambda r: r["sources"]["one"].pop("type"), r"source 'one' has no type[\s\S]*micro, files, jsonl"),
     "unknown source": (lambda r: r["sources"]["one"].update(type="jsonll"), r"unknown source 'jsonll'[\s\S]*did you mean 'jsonl'\?"),
     "unknown benchmark": (lambda r: r["benchmarks"]["single"].update(type="math50"), r"did you mean 'math500'\?"),
     "outside source": (lambda r: r["sources"]["one"].update(type="no_such_module:X"), r"cannot load source[\s\S]*PYTHONPATH"),

@@ -139,12 +139,14 @@ def _joined(parts: list[Any], kind: np.dtype[Any]) -> Any:
 
 def _encoded(parts: list[pa.ChunkedArray]) -> Names:
     """Codes of all parts in one dictionary, texts in the order in which they first stand."""
-    chunks = [chunk for part in parts for chunk in part.chunks if len(chunk)]
-    if not chunks:
-        return Names(np.zeros(0, dtype=np.int32), [])
-    whole = pa.chunked_array(chunks).unify_dictionaries()
-    codes = [chunk.indices.to_numpy(zero_copy_only=False).astype(np.int32) for chunk in whole.chunks]
-    return Names(np.concatenate(codes), whole.chunk(whole.num_chunks - 1).dictionary.to_pylist())
+    # Arrow's own unify_dictionaries refuses dictionaries that hold a null, and a missing name is one here.
+    known: dict[str | None, int] = {}
+    codes = []
+    for chunk in (chunk for part in parts for chunk in part.chunks):
+        texts = chunk.dictionary.to_pylist()
+        own = np.array([known.setdefault(text, len(known)) for text in texts], dtype=np.int32)
+        codes.append(own[chunk.indices.to_numpy(zero_copy_only=False)])
+    return Names(_joined(codes, np.dtype(np.int32)), list(known))
 
 
 def _open(path: Path) -> pq.ParquetFile:
