@@ -1,11 +1,12 @@
 # make quickstart   set everything up and run the main job          make test   lint, types and all tests
+# make bench        our speed beside that of the usual tools, on the same data
 # Other flags for pip (another index, say):  make quickstart PIP_FLAGS="..."
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_FLAGS ?=
 RUN_FLAGS ?=
 
-.PHONY: quickstart smoke test lint clean
+.PHONY: quickstart smoke test lint bench clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.train
@@ -18,9 +19,12 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check src tests scripts
-	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/ruff check src tests scripts bench
+	$(BIN)/ruff format --check src tests scripts bench
 	$(BIN)/mypy
+
+bench: $(VENV)/.bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.run
 
 $(VENV)/.made: scripts/make-venv.sh
 	sh scripts/make-venv.sh "$(VENV)"
@@ -32,6 +36,10 @@ $(VENV)/.train: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.train
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train,dev]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train,dev,bench]'
 	touch $@
 
 clean:

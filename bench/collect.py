@@ -8,7 +8,6 @@ and are extrapolated; the table says so.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import tempfile
@@ -26,10 +25,11 @@ from long1k.chat import Chat
 from long1k.curation.config import CollectConfig, NearDuplicateConfig
 from long1k.curation.decontaminate import BenchmarkIndex
 from long1k.curation.duplicates import exact_keepers, keepers
-from long1k.curation.sketch import sketch
-from long1k.rows import Trace, to_arrow
-from long1k.sources import raw as raw_rows
-from long1k.sources.jsonl import JsonlConfig, JsonlSource
+from long1k.curation.sketch import sketch_flat
+from long1k.grading.math import MathGrader
+from long1k.rows import Trace, to_arrow, to_dict
+from long1k.sources.files import FilesConfig, FilesSource
+from long1k.sources.raw import chunks_of
 from long1k.stages.collect import collect, part
 from long1k.tables import write_parquet
 from long1k.tokens import load_tokenizer
@@ -56,52 +56,48 @@ def _measure(folder: Path) -> Row:
     path = folder / "traces.jsonl"
     chat = Chat(load_tokenizer(str(DATA / "tokenizer_qwen2")))
     config = CollectConfig(near_duplicates=NearDuplicateConfig(traces=0.8))
-    benchmark = _benchmark()
-    source = JsonlSource(JsonlConfig(path=str(path), tags="required"))
-    chat.tokenizer.encode_flat(["warm"])
-    context = part.Context("bench", config, str(chat.tokenizer.folder), "think", None, benchmark, {})
-    tools = part._Tools(context)
-    tools.grader.grade_many([("1", "\\frac{2}{2}")])
-    steps: dict[str, tuple[float, float]] = {}
-    ours_read, raw = timed(lambda: [r for c in raw_rows.chunks_of(source, 4096) for r in c.load()])
-    ours_split, found = timed(lambda: [part._candidate(r, chat, config) for r in raw])
-    good = [one for one in found if isinstance(one, part._Candidate)]
-    index = BenchmarkIndex(benchmark, config.decontaminate)
-    ours_decon, _ = timed(lambda: index.match_batch([c.raw.question for c in good]))
-    ours_verify, checked = timed(lambda: list(part._verify(good, config, tools.grader)))
-    right = [c for c, _, fault in checked if fault is None]
-    texts = [t for c in right for t in (c.raw.question, c.parts.thinking, c.parts.solution)]
-    ours_count, _ = timed(lambda: chat.tokenizer.encode_flat(texts))
-    traces = [part._trace("s", c, True, (0, 0, 0), context) for c in right]
-    ours_exact, _ = timed(lambda: exact_keepers(np.array([t.trace_id for t in traces], dtype="S24")))
-    ids, offsets = chat.tokenizer.encode_flat([t.thinking for t in traces])
     near = config.near_duplicates
-    ours_near, _ = timed(
-        lambda: keepers(
-            sketch([ids[a:b] for a, b in itertools.pairwise(offsets)], near.shingle_tokens, near.num_perm),
-            0.8,
-        )
-    )
-    ours_write, _ = timed(lambda: write_parquet(folder / "ours.parquet", to_arrow(traces, Trace)))
-    peer = _peers(folder, traces, list(good), benchmark, chat)
-    for step, seconds in (
-        ("read", ours_read), ("split and lint", ours_split), ("decontaminate", ours_decon), ("verify", ours_verify),
-        ("count", ours_count), ("exact duplicates", ours_exact), ("near-duplicates", ours_near), ("write", ours_write),
-    ):  # fmt: skip
-        steps[step] = (seconds, peer.get(step, 0.0))
-    tools.close()
+    benchmark = _benchmark()
+    source = FilesSource(FilesConfig(path=str(path), tags="required"))
+    chat.tokenizer.encode_flat(["warm"])
+    index = BenchmarkIndex(benchmark, config.decontaminate)
+    steps: dict[str, float] = {}
+
+    def step(name: str, function: Callable[[], Any]) -> Any:
+        steps[name], result = timed(function)
+        return result
+
+    with MathGrader() as grader:
+        grader.grade_many([("1", "\\frac{2}{2} + 0")])  # its process is up before the clock starts
+        raw = step("read", lambda: [row for chunk in chunks_of(source, 4096) for row in chunk.load()])
+        found = step("split and lint", lambda: [part._candidate(row, chat, config) for row in raw])
+        good = [one for one in found if isinstance(one, part._Candidate)]
+        step("decontaminate", lambda: index.match_batch([one.raw.question for one in good]))
+        checked = step("verify", lambda: list(part._verify(good, config, grader)))
+    right = [one for one, _, fault in checked if fault is None]
+    texts = [text for one in right for text in (one.raw.question, one.parts.thinking, one.parts.solution)]
+    step("count", lambda: chat.tokenizer.encode_flat(texts))
+    context = part.Context("bench", config, str(chat.tokenizer.folder), "think", None, benchmark, {})
+    traces = step("content hashes", lambda: [part._trace("s", one, True, (0, 0, 0), context) for one in right])
+    step("exact duplicates", lambda: exact_keepers(np.array([trace.trace_id for trace in traces], dtype="S")))
+    ids, offsets = chat.tokenizer.encode_flat([trace.thinking for trace in traces])
+    step("near-duplicates", lambda: keepers(sketch_flat(ids, offsets, near.shingle_tokens, near.num_perm), 0.8))
+    step("write", lambda: write_parquet(folder / "ours.parquet", to_arrow(traces, Trace)))
+    peer = _peers(folder, traces, good, benchmark, chat)
     whole, made = timed(lambda: collect(folder / "pool", [("s", source)], config, chat))
-    total = sum(seconds for _, seconds in steps.values())
-    slowest = max(steps, key=lambda step: steps[step][0])
-    table = "; ".join(
-        f"{step} {a:.2f} s" + (f" (peer {b:.2f}, ×{b / a:.0f})" if b else " (no peer)")
-        for step, (a, b) in steps.items()
+    rejected = sum(made.rejected.values())
+    table = "".join(
+        f"\n      {name:<18} {seconds:>7.2f} s"
+        + (f"   peer {peer[name]:>8.2f} s  ×{peer[name] / seconds:,.1f}" if name in peer else "   no peer")
+        for name, seconds in steps.items()
     )
     return Row(
-        "the whole of collect", f"{_ROWS:,} made-up traces, {path.stat().st_size / 1e6:.0f} MB", whole,
-        "sum of its peers' steps", total, "table by step",
-        f"{made.rows_in:,} rows in = {made.rows_out:,} out + {sum(made.rejected.values()):,} rejected",
-        made.rows_in == made.rows_out + sum(made.rejected.values()), f"bound by: {slowest}; {table}",
+        "the whole of collect", f"{_ROWS:,} made-up traces, {path.stat().st_size / 1e6:.0f} MB, one process", whole,
+        "sum of the peers' steps", sum(peer.values()), "a table by step",
+        f"{made.rows_in:,} rows in = {made.rows_out:,} out + {rejected:,} rejected",
+        made.rows_in == made.rows_out + rejected,
+        f"bound by: {max(steps, key=lambda name: steps[name])} ({max(steps.values()) / sum(steps.values()):.0%} "
+        f"of the steps){table}\n     ",
     )  # fmt: skip
 
 
@@ -153,13 +149,10 @@ def _peers(
                 lsh.insert(str(number), sketched)
 
     step("near-duplicates", near, _SKETCHED / len(traces))
+    plain = [to_dict(trace) for trace in traces]
     step(
         "write",
-        lambda: pq.write_table(
-            pa.Table.from_pylist([t.__class__.__slots__ and {s: getattr(t, s) for s in t.__slots__} for t in traces]),
-            folder / "peer.parquet",
-            compression="zstd",
-        ),
+        lambda: pq.write_table(pa.Table.from_pylist(plain), folder / "peer.parquet", compression="zstd"),
     )
     return took
 

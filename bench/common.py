@@ -42,14 +42,14 @@ class Row:
 
 def timed(function: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
     """(least wall seconds of ``repeats`` runs, last result)."""
-    best, result = float("inf"), None
+    seconds, results = [], []
     for _ in range(repeats):
         gc.collect()
+        results.clear()
         started = time.perf_counter()
-        result = function()
-        best = min(best, time.perf_counter() - started)
-    assert result is not None
-    return best, result
+        results.append(function())
+        seconds.append(time.perf_counter() - started)
+    return min(seconds), results[0]
 
 
 def real_responses() -> list[str]:
