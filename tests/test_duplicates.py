@@ -54,6 +54,7 @@ def families(draw: st.DrawFn) -> np.ndarray:
 # --- signatures -------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(1, 5), st.integers(0, 12))
 def test_a_signature_depends_on_its_own_text_alone(texts: list[list[int]], size: int, cut: int) -> None:
     whole = sketch(texts, size, 16)
@@ -63,6 +64,7 @@ def test_a_signature_depends_on_its_own_text_alone(texts: list[list[int]], size:
     assert (whole[::-1] == sketch(texts[::-1], size, 16)).all()
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(1, 5))
 def test_shingles_are_the_texts_own(texts: list[list[int]], size: int) -> None:
     offsets = np.cumsum([0, *map(len, texts)])
@@ -150,6 +152,7 @@ def test_which_numbers_a_question_names(one: str, other: str, same: bool) -> Non
     assert bool(numbers[0] == numbers[2]) is same
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=20), max_size=8), st.integers(0, 8))
 def test_questions_are_sketched_one_by_one(questions: list[str], cut: int) -> None:
     whole = sketch_questions(questions, 3, 16)
@@ -180,6 +183,7 @@ def test_keepers_are_those_of_brute_force(signatures: np.ndarray, threshold: flo
         assert groups is None or groups[row] == groups[found[row]]
 
 
+@settings(deadline=None, max_examples=50)
 @given(families(), st.sampled_from([0.5, 0.8, 1.0]))
 def test_identical_rows_are_always_found(signatures: np.ndarray, threshold: float) -> None:
     twice = np.concatenate([signatures, signatures])
@@ -189,6 +193,7 @@ def test_identical_rows_are_always_found(signatures: np.ndarray, threshold: floa
     assert (found[:count] == keepers(signatures, threshold)).all()
 
 
+@settings(deadline=None, max_examples=50)
 @given(families(), st.data())
 def test_only_chosen_rows_are_looked_at(signatures: np.ndarray, data: st.DataObject) -> None:
     chosen = np.array(sorted(data.draw(st.sets(st.integers(0, len(signatures) - 1)))), dtype=np.int64)

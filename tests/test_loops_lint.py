@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.realdata import real_data
@@ -41,6 +41,7 @@ def real_responses(name: str) -> Iterator[str]:
 # --- loops ------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(3, MAX_PERIOD), st.integers(0, 9000), st.integers(0, 9000), st.integers(0, 1000))
 def test_a_planted_loop_is_found(period: int, before: int, after: int, seed: int) -> None:
     block = prattle(period - 1, seed) + "|"
@@ -55,6 +56,7 @@ def test_a_planted_loop_is_found(period: int, before: int, after: int, seed: int
     assert found.start + found.length <= before + 1 + period * repeats + period
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30_000), st.integers(0, 1000))
 def test_text_without_repetition_holds_none(length: int, seed: int) -> None:
     assert find_loop(prattle(length, seed)) is None
@@ -115,6 +117,7 @@ def test_ends_are_found_in_long_texts_and_hostile_ones() -> None:
     assert found.period == 49
 
 
+@settings(deadline=None)
 @given(st.integers(3, 400), st.integers(0, 100))
 def test_loops_of_tokens(period: int, seed: int) -> None:
     draw = random.Random(seed)
