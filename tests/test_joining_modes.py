@@ -228,6 +228,8 @@ def test_no_symbol_that_means_something_already() -> None:
     every = {refer(question, "", 1, 1, random.Random(seed)).symbol for seed in range(30)}  # type: ignore[union-attr]
     assert every == {"X", "Y", "Z"}
     assert refer(question, "XYZ and K, M, T; Q, W + U, V", 1, 1, random.Random(0)) is None
+    small = {refer(f"{question} Let $x<y$.", "", 1, 1, random.Random(s)).symbol for s in range(30)}  # type: ignore[union-attr]
+    assert small == {"Z", "K", "M"}  # Y beside y would be read as one
     found = refer(question, "You Wait XY", 1, 1, random.Random(0), frozenset({"Z"}))
     assert found is not None
     assert found.symbol in ("K", "M", "T")

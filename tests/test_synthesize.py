@@ -217,6 +217,29 @@ def test_tries_at_one_problem_agree_and_problems_take_turns(tries_pool: Path, tm
         synthesize(tmp_path / "no", tries_pool, arm="no", specs=[lone], seed=0, chat=CHAT)
 
 
+def test_tries_that_do_not_agree_are_no_tries_at_one_problem(tmp_path: Path, make_pool: MakePool) -> None:
+    def trace(size: int, answer: str, said: str, correct: bool | None) -> Trace:
+        thinking = " ".join(["a⊕b=c."] * size)
+        return build_trace(CHAT, "a⊕b", thinking, f"\\boxed{{{said}}}", answer, correct=correct, problem_id="p-1")
+
+    spec = {"mode": "same_problem", "target": 60, "tolerance": 0.6, "samples": 1}
+    for number, (traces, fits) in enumerate(
+        (
+            ([trace(3, "c", "c", True), trace(4, "c", "c", True)], True),
+            ([trace(3, "c", "c", True), trace(4, "d", "d", True)], False),  # two sources, two gold answers
+            ([trace(3, "c", "d", False), trace(4, "c", "d", False)], True),  # wrong, and of one mind
+            ([trace(3, "c", "d", None), trace(4, "c", "e", None)], False),
+        )
+    ):
+        make_pool(tmp_path / f"pool-{number}", traces)
+        if fits:
+            (example,) = make(tmp_path / f"arm-{number}", tmp_path / f"pool-{number}", **spec)[0]
+            assert len(example.trace_ids) == 2
+        else:
+            with pytest.raises(InfeasibleError, match="no problem has enough free traces left that agree"):
+                make(tmp_path / f"arm-{number}", tmp_path / f"pool-{number}", **spec)
+
+
 def test_a_cut_trace_keeps_its_solution_and_the_beginning_of_its_thinking(pool: Path, tmp_path: Path) -> None:
     traces = {trace.trace_id: trace for trace in TRACES}
     examples, _ = make(tmp_path / "out", pool, mode="truncated", target=40, tolerance=0.0, samples=6)
@@ -326,6 +349,29 @@ def test_later_blocks_make_what_earlier_ones_could_not(
     assert made.info["groups"][0]["blocks"] >= 4
     assert len(examples) >= 0.7 * all_in_one
     assert "shortfall" in made.info["groups"][0]
+
+
+@pytest.mark.parametrize(
+    "spec", [{"mode": "same_problem", "target": 60, "tolerance": 0.3}, {"length_set": (1, 3)},
+             {"mode": "truncated", "target": 24}]
+)  # fmt: skip
+def test_blocks_of_every_kind(
+    spec: dict[str, Any], tries_pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WORKING_SET", 13), ("SPREAD", 0), ("BLOCK_SAMPLES", 3)):
+        monkeypatch.setattr(group, name, value)
+    traces = {trace.trace_id: trace for trace in TRIES}
+    examples, made = make(tmp_path / "out", tries_pool, samples=10, shortfall="allow", **spec)
+    check(examples)
+    assert made.info["groups"][0]["blocks"] > 1
+    assert len(examples) >= 5
+    if spec.get("mode") == "same_problem":
+        assert all(len({traces[t].problem_id for t in e.trace_ids}) == 1 for e in examples)
+    if "length_set" in spec:
+        monkeypatch.undo()
+        assert [e.trace_ids for e in make(tmp_path / "one", tries_pool, samples=10, **spec)[0]] == [
+            e.trace_ids for e in examples
+        ]
 
 
 def test_a_column_of_another_table_is_refused(pool: Path, tmp_path: Path) -> None:

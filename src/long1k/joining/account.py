@@ -56,6 +56,13 @@ def account_of(group: Group) -> dict[str, Any]:
 
 def why_short(group: Group) -> str:
     """Why fewer samples were made than asked for, in one sentence."""
+    reason = _why_short(group)
+    if group.spec.mode in ("dependent", "shuffled_steps") and len(group.columns):
+        return f"{reason}; not every text allows the mode {group.spec.mode}"
+    return reason
+
+
+def _why_short(group: Group) -> str:
     spec, made, columns = group.spec, len(group.samples), group.columns
     if not len(columns):
         return "the pool is empty"

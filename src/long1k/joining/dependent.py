@@ -82,7 +82,10 @@ def refer(
     places = list(replaceable(question))
     if not places:
         return None
-    free = (s for s in SYMBOLS if s not in used and not _occurs(s, question) and not _occurs(s, elsewhere))
+    free = (
+        s for s in SYMBOLS
+        if s not in used and not any(_occurs(s, text) for text in (question, elsewhere)) and not _confusing(s, question)
+    )  # fmt: skip
     symbols = list(islice(free, 3))
     if not symbols:
         return None
@@ -119,6 +122,11 @@ def carried_options(reference: Reference, prev: int, number: int) -> tuple[str, 
 def _occurs(symbol: str, text: str) -> bool:
     """Whether a capital stands by itself or beside other capitals; inside a word it means nothing."""
     return re.search(rf"(?<![a-z]){symbol}(?![a-z])", text) is not None
+
+
+def _confusing(symbol: str, question: str) -> bool:
+    """Whether the question has the same letter as a small variable: Y beside y would be read as one."""
+    return re.search(rf"(?<![A-Za-z]){symbol.lower()}(?![A-Za-z])", question) is not None
 
 
 def replaceable(question: str) -> Iterator[tuple[int, int, bool]]:

@@ -147,13 +147,14 @@ class _OneProblem:
 def _tries(parts: Sequence[Part], spec: JoinSpec, wishes: Sequence[Wish], builder: Builder, seeds: Seeds) -> list[Made]:
     """Several traces of one problem a sample; problems take turns, so that few of them do not fill the arm.
 
-    Traces stand together only if their answers agree: all verified, or all with the same answer.
+    Traces stand together only if their answers agree: all verified against one gold answer, or all with the same own.
     """
     least, most = spec.parts
     groups: dict[tuple[str, str], list[Part]] = {}
     for part in parts:
         trace = builder.traces[part.index]
-        kind = "" if trace.correct is True else stated_answer(trace)
+        # One question may come with two gold answers, of different sources: being right is not yet agreeing.
+        kind = f"gold {trace.answer.strip()}" if trace.correct is True else f"own {stated_answer(trace)}"
         # Inside a problem every trace is a part of its own, of the length of its thinking.
         own = Part(part.index, trace.num_thinking_tokens, str(part.index))
         groups.setdefault((part.problem, kind), []).append(own)
