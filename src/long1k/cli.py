@@ -253,7 +253,6 @@ def _stop(_signal: int, _frame: Any) -> None:
 
 def main() -> None:
     """Entry point: errors as messages with an exit code, never as tracebacks."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:

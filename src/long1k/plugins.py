@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
@@ -23,8 +24,14 @@ _EXTRA_OF = {
 }
 
 
+_MODELS = ("transformers", "trl", "datasets")
+
+
 def need(module: str) -> Any:
     """Import an optional dependency, or say which extra brings it."""
+    if module in _MODELS:
+        # Models are folders: loading one must never ask the network.  Data sets may come from the hub.
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -99,7 +98,6 @@ def push(plan: Upload, *, private: bool = False, revision: str | None = None, cl
         EngineError: the hub refused or could not be reached.
     """
     if client is None:
-        os.environ["HF_HUB_OFFLINE"] = "0"  # all other commands work offline, this one cannot
         client = need("huggingface_hub").HfApi(library_name="long1k")
     manifest = read_manifest(plan.folder)
     with tempfile.TemporaryDirectory(prefix="long1k-push-") as name:
