@@ -37,7 +37,18 @@ ROOMS = (
     "interop",
     "executors",
 )
-TOP = ("cli", "study", "display", "provenance", "recipe", "arm_controls", "arms", "arm_kinds", "balance_table")
+TOP = (
+    "cli",
+    "cli_pool",
+    "study",
+    "display",
+    "provenance",
+    "recipe",
+    "arm_controls",
+    "arms",
+    "arm_kinds",
+    "balance_table",
+)
 HEAVY = ("torch", "transformers", "trl", "datasets", "accelerate", "vllm", "ray", "deepspeed", "huggingface_hub")
 
 # Every import from one room into another, with the reason it is allowed.
