@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from conftest import MakePool, MakeTrace
-from long1k import cli
+from long1k import cli, cli_pool
 from long1k.errors import RecipeError
 from long1k.recipe import RECIPES, expand_arms, load_recipe, parse_leaf
 from long1k.rows import Example
@@ -509,7 +509,7 @@ def test_more_mistakes_give_no_traceback(mistake: str, world: dict[str, Path], l
 
 
 def test_every_file_gets_a_name_of_its_own() -> None:
-    assert len(cli._names(["a.jsonl", "a-2.jsonl", "x/a.jsonl"])) == 3
+    assert len(cli_pool._names(["a.jsonl", "a-2.jsonl", "x/a.jsonl"])) == 3
 
 
 # --- a process of its own ---------------------------------------------------------------------------------
