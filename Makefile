@@ -24,7 +24,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.bench
-	OMP_NUM_THREADS=1 $(BIN)/python -m bench.run
+	$(BIN)/python -m bench.run
 
 $(VENV)/.made: scripts/make-venv.sh
 	sh scripts/make-venv.sh "$(VENV)"

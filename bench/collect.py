@@ -97,7 +97,7 @@ def _measure(folder: Path) -> Row:
         f"{made.rows_in:,} rows in = {made.rows_out:,} out + {rejected:,} rejected",
         made.rows_in == made.rows_out + rejected,
         f"bound by: {max(steps, key=lambda name: steps[name])} ({max(steps.values()) / sum(steps.values()):.0%} "
-        f"of the steps){table}\n     ",
+        f"of the steps){table}",
     )  # fmt: skip
 
 
