@@ -3,7 +3,7 @@
 The rule is the plain one: words are ``re.findall("[a-z0-9]+", text.lower())``, and a text
 shares an n-gram if n words in a row stand in a known text too.  Nothing is estimated.  The
 arrays below only choose the places worth looking at: every word becomes one byte made of its
-first three letters, n such bytes are mixed into a number, and a place is looked at if a bitmap
+first two letters, n such bytes are mixed into a number, and a place is looked at if a bitmap
 knows its number.  There the words themselves are compared.  Equal n-grams have equal numbers,
 so nothing is missed; what differs fails the comparison, so nothing is flagged wrongly.
 """
@@ -20,11 +20,13 @@ import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
 _WORD = re.compile(rb"[A-Za-z0-9]+")
+# Small letters and digits as they are, capital letters small, all else a space.
+_SMALL = bytes(c if chr(c).isalnum() else 32 for c in bytes(range(128)).lower()) + b" " * 128
 _TABLE_BITS = 22
 _SHIFT = np.uint32(32 - _TABLE_BITS)
 _FIRST, _SECOND = np.uint32(0x9E3779B1), np.uint32(0x27D4EB2F)
 _PHRASE = 5  # problems that have an n-gram in common which is then no sign of one of them
-_CHUNK = 1 << 18  # bytes worked on at a time: the arrays of a chunk stay in the processor's cache
+_CHUNK = 1 << 17  # bytes worked on at a time: the arrays of a chunk stay in the processor's cache
 _PAD = b"\n\n\n\n"  # no text's words reach into the next one's letters
 # The two letters outside of ASCII whose small forms hold an ASCII letter.
 _LOWER_TO_ASCII = {"\u212a": "k", "\u0130": "i\u0307"}
@@ -94,12 +96,10 @@ class NgramIndex:
             starts = np.append(0, starts)
         if len(starts) < self.num_words:
             return starts[:0], np.zeros(0, dtype=np.uint32)
-        # One byte of a word: its first three letters, those past its end left out.
+        # One byte of a word: its first two letters, the second left out where there is none.
         second = inside[1:-2]
-        third = second & inside[2:-1]
         codes = letters[:-3] * np.uint8(7)
         codes += (letters[1:-2] * np.uint8(29)) * second.view(np.uint8)
-        codes += (letters[2:-1] * np.uint8(101)) * third.view(np.uint8)
         mixed = codes.take(starts).astype(np.uint32)
         width, factor = 1, 0x85EBCA6B
         while width < self.num_words:  # two runs of words, one behind the other, make a run twice as long
@@ -135,7 +135,7 @@ class NgramIndex:
     def _read(self, data: bytes, at: int, end: int) -> bytes:
         """The n words from ``at`` on; empty if the text ends before."""
         run = self._run.match(data, at, end)
-        return b" ".join(_WORD.findall(run.group())).lower() if run else b""
+        return b" ".join(run.group().translate(_SMALL).split()) if run else b""
 
 
 def _encode(text: str) -> bytes:
