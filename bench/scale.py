@@ -60,7 +60,7 @@ def run(command: list[str], kill_after: float | None = None) -> tuple[float, flo
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return time.time() - started, parent, child
-        time.sleep(0.2)
+        time.sleep(0.5)
     if process.returncode != 0:
         assert process.stderr is not None
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}: {process.stderr.read().decode()}")
