@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import long1k.curation.ngrams as ngrams_module
 from long1k.curation.config import DecontaminateConfig
 from long1k.curation.decontaminate import RULES, BenchmarkIndex, Match, question_key
+from long1k.curation.language import prose
 from long1k.curation.ngrams import NgramIndex, NgramShares, ngrams, words
 from long1k.curation.questions import mask_numbers, numbers_and_signs, plain_text, squeeze
 from realdata import real_data
@@ -445,3 +446,11 @@ def test_the_index_flags_the_same_real_traces_as_plain_python() -> None:
     known = {gram for _, question in _math500() for gram in _plain_ngrams(question, 8)}
     found = _index([question for _, question in _math500()], 8).first_shared(texts)
     assert [gram is not None for gram in found] == [any(g in known for g in _plain_ngrams(text, 8)) for text in texts]
+
+
+@pytest.mark.parametrize("opening", ["[", "![", "![](", "enter roots ", "\\[", "\\(", "\\text{", "[asy]"])
+def test_a_row_of_openings_is_read_once(opening: str) -> None:
+    """Read once for each, this test would take minutes."""
+    text = opening * 50_000 + "]("
+    assert question_key(text) == question_key(text + " ")
+    assert len(prose(text)) <= len(text)

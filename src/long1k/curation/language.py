@@ -29,7 +29,10 @@ _RUNS = {name: re.compile(f"[{characters}]+") for name, characters in _SCRIPTS.i
 # A word of three letters at least: shorter ones are often variables.
 _LATIN = re.compile("(?<![A-Za-z\u00c0-\u024f])[A-Za-z\u00c0-\u024f]{3,}")
 _FORMULA = re.compile(
-    r"\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\[A-Za-z]+(?:\{[^{}\n]*\})*|https?://\S+|```.*?```", re.DOTALL
+    # A displayed formula holds no other: so a row of openings is read once, not once for each.
+    r"\$\$.*?\$\$|\$[^$\n]*\$|\\\[(?:(?!\\\[).)*?\\\]|\\\((?:(?!\\\().)*?\\\)|"
+    r"\\[A-Za-z]+(?:\{[^{}\n]*\})*|https?://\S+|```.*?```",
+    re.DOTALL,
 )
 OWN_SCRIPTS = {
     "zh": ("Han",),

@@ -57,8 +57,9 @@ _UNICODE = {
     **dict.fromkeys("−‐‑–", "-"),
     **{sign: f"\\{name} " for sign, name in _SIGNS.items()},
 }
-_FIGURE = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)|!\[[^\]]*\]\([^)]*\)", re.DOTALL)
-_LINK = re.compile(r"(?<!!)\[([^\]\n]*)\]\(https?://[^)\s]*\)")
+# What may not hold its own opening, or is bounded, ends early: a row of openings is read once, not once for each.
+_FIGURE = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)|!\[[^\[\]]*\]\((?:(?!!\[)[^)])*\)", re.DOTALL)
+_LINK = re.compile(r"(?<!!)\[([^\[\]\n]*)\]\(https?://[^)\s]*\)")
 _FONT = re.compile(
     r"\\(?:text(?:bf|it|rm|up|sc)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathbb|mathcal|operatorname|boldsymbol|emph|overline|underline)"
     r"\*?\s*\{([^{}]*)\}"
@@ -81,7 +82,7 @@ _INSTRUCTIONS = re.compile(
 _ANSWER_FORM = re.compile(
     r"(?:please )?(?:express|give|enter|write|state|round|report|leave) (?:your|the|all|each|any) (?:final )?answers?\b"
     r"(?:[^.?!]|\.(?=\w))*[.?!]?"
-    r"|enter (?:all )?(?:the )?(?:possible )?(?:solutions|values|roots|integers)[^.?!]*separated by commas\.?"
+    r"|enter (?:all )?(?:the )?(?:possible )?(?:solutions|values|roots|integers)[^.?!]{0,200}separated by commas\.?"
 )
 _DROP = re.compile(r"[^\w+\-*/=<>^⊕{}]+")
 _WORD = re.compile(r"[A-Za-z0-9]+")
