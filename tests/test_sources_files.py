@@ -505,7 +505,59 @@ def test_a_configuration_that_makes_no_sense_is_a_recipe_error(values: dict[str,
         validate(FilesConfig, values, "source")
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (1e-05, 1e-05), (-1.0, -1.0), ("Level 4", 4.0), ("Level-4", 4.0), ("3-4", 3.0), ("(-2.5)", -2.5), (2e30, 2e30),
+        ("9" * 400, None), ("hard", None), ("", None), (float("inf"), None), (".5", 0.5),
+    ],
+)  # fmt: skip
+def test_a_difficulty_is_the_number_that_it_says(given: object, read: float | None, tmp_path: Path) -> None:
+    [row] = _load(write_rows(tmp_path / "rows.jsonl", [{**ROW, "difficulty": given}]))
+    assert isinstance(row, RawTrace)
+    assert row.difficulty == read
+    assert (row.difficulty_origin is None) == (read is None)
+
+
+def test_a_cell_that_python_cannot_hold_spoils_its_row_alone(tmp_path: Path) -> None:
+    times = pa.array([0, 1 << 62, 5], pa.timestamp("us"))
+    pq.write_table(
+        pa.table({**{name: [value] * 3 for name, value in ROW.items()}, "id": times}), tmp_path / "r.parquet"
+    )
+    rows = _load(tmp_path / "r.parquet", fields={"teacher": "id"})
+    assert _reasons(rows) == ["wrong_type"] * 3
+    assert [row.source_row for row in rows] == ["1", "2", "3"]
+
+
+def test_an_object_of_many_members_is_read_in_time_that_grows_with_them(tmp_path: Path) -> None:
+    members = ",".join(f'"{i}":0' for i in range(200_000))
+    (tmp_path / "rows.jsonl").write_text(f'{{{members},"199999":1}}')
+    [row] = list(_files(tmp_path / "rows.jsonl").load())
+    assert isinstance(row, BadRow)
+    assert (row.reason, row.evidence) == ("duplicate_key", "the key '199999' stands twice")
+
+
+@pytest.mark.parametrize("pattern", ["a**b/*.jsonl", "**.jsonl"])
+def test_a_pattern_that_is_none_is_an_error(pattern: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is no pattern of files"):
+        list(_files(tmp_path / pattern).load())
+
+
+def test_a_name_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(RecipeError, match="is not UTF-8"):
+        _files("r\udcffws.jsonl")
+
+
 # --- chunks -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet"])
+def test_no_more_rows_are_read_than_asked_for(suffix: str, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / f"rows{suffix}", [{**ROW, "answer": str(i)} for i in range(20)])
+    for limit in (1, 4, 6, 7, 19, 20, 21):
+        for size in (3, 4, 7, 30):
+            rows = [row for chunk in _files(path, limit=limit).chunks(size) for row in chunk.load()]
+            assert [row.answer for row in rows if isinstance(row, RawTrace)] == [str(i) for i in range(min(limit, 20))]
 
 
 @pytest.mark.parametrize("row_group_size", [1, 3, 10, 100])

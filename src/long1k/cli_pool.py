@@ -166,6 +166,8 @@ def _excluded(paths: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
                     f"{path}, line {number} holds no question", "each line is an object with question or problem"
                 )
             items.append((str(number), question))
+        if not items:
+            raise DataError(f"{path} holds no problem to leave out", "check the path of --exclude")
         found[name] = items
     return found
 

@@ -107,7 +107,10 @@ def find_files(path: Path) -> list[LocalFile]:
         parts = path.parts
         fixed = next(i for i, part in enumerate(parts) if any(character in part for character in "*?["))
         root, pattern = Path(*parts[:fixed]) if fixed else Path(), PurePosixPath(*parts[fixed:]).as_posix()
-        names = [_below(file, root) for file in root.glob(pattern) if file.is_file()]
+        try:
+            names = [_below(file, root) for file in root.glob(pattern) if file.is_file()]
+        except ValueError as error:
+            raise DataError(f"{path} is no pattern of files: {error}", "write ** between two slashes") from None
         found = sorted(name for name in names if _hidden(pattern) or not _hidden(name))
         if not found:
             raise DataError(f"no file matches {path}", "check the path; ** goes through folders")

@@ -7,7 +7,8 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -78,8 +79,10 @@ def expand_path(path: str) -> Path:
     """A path with ~ and ${VARIABLE} filled in.
 
     Raises:
-        RecipeError: a variable is not set.
+        RecipeError: a variable is not set, or the path is not UTF-8.
     """
+    if half_surrogate(path) is not None:  # how Python writes bytes of a name that are not UTF-8
+        raise RecipeError(f"the path {path!r} is not UTF-8", "rename it: names are stored with every row")
     missing = [name for name in re.findall(r"\$\{(\w+)\}", path) if name not in os.environ]
     if missing:
         raise RecipeError(f"the path {path} needs the environment variable {missing[0]}", f"export {missing[0]}=FOLDER")
@@ -168,6 +171,10 @@ class _DuplicateKey(Exception):
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _DuplicateKey(repr(next(name for name in names if names.count(name) > 1)))
+        raise _DuplicateKey(repr(first_twice([name for name, _ in pairs])))
     return made
+
+
+def first_twice(names: Sequence[str]) -> str | None:
+    """The first name that stands twice, or None; a row may have a million."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)

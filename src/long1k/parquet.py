@@ -38,6 +38,7 @@ class ParquetRows:
                 table = file.read_row_group(group, columns=_chosen(file, self.columns), use_threads=False)
                 yield from _table_rows(table.slice(start, count), number)
                 number += count
+                del table  # before the next group is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _hold(batch: pa.RecordBatch, first: int) -> HeldTable:
 def _table_rows(table: pa.Table, first: int) -> Iterator[Row]:
     try:
         rows: list[Any] = table.to_pylist()
-    except UnicodeDecodeError:  # in some cell of some row: find which
+    except (ValueError, OverflowError):  # in some cell of some row: find which
         rows = [_table_row(table.slice(index, 1), first + index) for index in range(table.num_rows)]
     yield from enumerate(rows, first)
 
@@ -125,3 +126,5 @@ def _table_row(table: pa.Table, number: int) -> dict[str, Any] | BadRow:
         return row
     except UnicodeDecodeError as error:
         return BadRow(str(number), "invalid_utf8", str(error), "")
+    except (ValueError, OverflowError) as error:  # such as a time that Python cannot hold
+        return BadRow(str(number), "wrong_type", str(error), "")

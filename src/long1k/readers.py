@@ -19,7 +19,7 @@ import numpy as np
 
 from long1k.errors import DataError
 from long1k.files import Place, look_at, open_plain, reading
-from long1k.jsonlines import BOM, MAX_ROW_BYTES, BadRow, LongLine, Row, iter_lines, parse_line
+from long1k.jsonlines import BOM, MAX_ROW_BYTES, BadRow, LongLine, Row, first_twice, iter_lines, parse_line
 from long1k.parquet import parquet_chunks, parquet_columns
 
 MAX_ARRAY_BYTES = 1 << 30
@@ -166,7 +166,7 @@ def column_names(place: Place, wanted: str = "auto") -> list[str] | None:
 
 
 def _unique(place: Place, names: list[str]) -> list[str]:
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = first_twice(names)
     if twice is not None:
         raise DataError(f"{place.label} has two columns '{twice}'", "rename one of them")
     return names
@@ -206,11 +206,11 @@ def _line_ranges(
         numbers = np.flatnonzero(keep) + num_lines + 1
         rows = starts[keep] + base
         for index in range(-num_rows % size, len(rows), size):
+            if limit is not None and num_rows + index >= limit:
+                break
             if begun is not None:
                 yield LineRange(place, begun[0], begun[1], size, max_row_bytes)
             begun = (int(rows[index]), int(numbers[index]), num_rows + index)
-            if limit is not None and begun[2] >= limit:
-                return
         num_lines += len(starts)
         num_rows += len(rows)
         base += got

@@ -18,6 +18,8 @@ FIELDS = (
     "gold_solution", "gold_parts", "correct",
 )  # fmt: skip
 _NUMBERS = ("answer", "id", "difficulty")
+# A minus is a sign where nothing stands before it: 3-4 and Level-4 have none.
+_NUMBER = re.compile(r"(?:(?<![^\s(\[=:])-)?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
 _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "developer": "system"}
 _SHOWN = 2000
 _PROBED = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system")
@@ -76,9 +78,10 @@ def list_of(row: Mapping[str, Any], name: str) -> list[Any] | None:
 
 
 def number_in(text: str | None) -> float | None:
-    """The first number in a text (Level 4 -> 4.0), or None."""
-    found = re.search(r"\d+(\.\d+)?", text or "")
-    return float(found.group()) if found else None
+    """The first number in a text (Level 4 -> 4.0, -1.5, 1e-05), or None; one without bounds is none."""
+    found = _NUMBER.search(text or "")
+    value = float(found.group()) if found else math.nan
+    return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True, slots=True)
