@@ -8,7 +8,7 @@ import json
 import random
 import shutil
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +247,28 @@ def test_a_counter_that_differs_is_not_used(tmp_path: Path, monkeypatch: pytest.
     tokenizer = Tokenizer(MICRO)
     assert tokenizer.encode_batch(["a⊕b=c."]) == [tokenizer.encode("a⊕b=c.")]
     assert tokenizer.counter == "tokenizers"
+
+
+def test_a_batch_that_the_fast_counter_gets_wrong_is_read_by_the_real_one_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever a process has read before: else counts would depend on which process a part comes to."""
+    tokenizer = load_tokenizer(str(real_data("tokenizer_qwen2")))
+    assert tokenizer.counter == "fastokens"
+    real = tokenizer._fast
+
+    class Slips:
+        def encode_batch_flat(self, texts: list[str], **options: Any) -> tuple[bytes, bytes]:
+            made: tuple[bytes, bytes] = real.encode_batch_flat(
+                ["other" if t == "slip" else t for t in texts], **options
+            )
+            return made
+
+    monkeypatch.setattr(tokenizer, "_fast", Slips())
+    for texts in (["one", "two words"], ["one", "slip"], ["one"], []):
+        ids, offsets = tokenizer.encode_flat(texts, probe=True)
+        assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == [tokenizer.encode(text) for text in texts]
+    assert tokenizer.encode_flat(["slip"])[0].tolist() != tokenizer.encode("slip")
 
 
 def test_no_special_tokens_are_added(chat: Chat) -> None:

@@ -107,14 +107,22 @@ class Tokenizer:
             return [list(e.ids) for e in self._real.encode_batch_fast(list(texts), add_special_tokens=False)]
         return [list(e.ids) for e in self._fast.encode_batch(list(texts), add_special_tokens=False)]
 
-    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of many texts in one array: text i has ids[offsets[i] : offsets[i + 1]] (uint32; int64, n + 1)."""
+    def encode_flat(self, texts: Sequence[str], *, probe: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of many texts in one array: text i has ids[offsets[i] : offsets[i + 1]] (uint32; int64, n + 1).
+
+        Args:
+            probe: compare the first of these texts too, and let the real tokenizer read all of them if one differs.
+                So what a batch becomes does not depend on the batches that this process saw before.
+        """
         if not self._checked:
-            self._check(texts[:_PROBE_ROWS])
+            self._check(() if probe else texts[:_PROBE_ROWS])
         if self._fast is not None:
             ids, offsets = self._fast.encode_batch_flat(list(texts), add_special_tokens=False)
-            return np.frombuffer(ids, "<u4"), np.frombuffer(offsets, "<u8").astype(np.int64)
-        rows = self.encode_batch(texts)
+            flat, ends = np.frombuffer(ids, "<u4"), np.frombuffer(offsets, "<u8").astype(np.int64)
+            first = texts[:_PROBE_ROWS] if probe else ()
+            if all(flat[ends[i] : ends[i + 1]].tolist() == self.encode(text) for i, text in enumerate(first)):
+                return flat, ends
+        rows = [e.ids for e in self._real.encode_batch_fast(list(texts), add_special_tokens=False)]
         lengths = np.array([0, *(len(row) for row in rows)], dtype=np.int64)
         flat = np.fromiter((token for row in rows for token in row), dtype=np.uint32, count=int(lengths.sum()))
         return flat, np.cumsum(lengths)
