@@ -77,7 +77,7 @@ def _measure(folder: Path) -> Row:
     right = [one for one, _, fault in checked if fault is None]
     texts = [text for one in right for text in (one.raw.question, one.parts.thinking, one.parts.solution)]
     step("count", lambda: chat.tokenizer.encode_flat(texts))
-    context = part.Context("bench", config, str(chat.tokenizer.folder), "think", None, benchmark, {})
+    context = part.Context("bench", config, str(chat.tokenizer.folder), "think", None, benchmark)
     traces = step("content hashes", lambda: [part._trace("s", one, True, (0, 0, 0), context) for one in right])
     step("exact duplicates", lambda: exact_keepers(np.array([trace.trace_id for trace in traces], dtype="S")))
     ids, offsets = chat.tokenizer.encode_flat([trace.thinking for trace in traces])

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from long1k.chat import Chat
 from long1k.curation.config import CollectConfig
 from long1k.errors import DataError, EngineError, RecipeError
-from long1k.executors import Executor
-from long1k.rows import Reject, Trace
+from long1k.executors import Executor, ray
+from long1k.rows import Reject, Trace, content_id
 from long1k.sources.jsonl import JsonlConfig, JsonlSource
 from long1k.stages.collect import across, collect, part, stage
+from long1k.summary import collect_summary
 from long1k.tables import Manifest, iter_table, read_rejected, read_table
 from realdata import need_extra
 
@@ -72,6 +73,16 @@ def test_ray_makes_the_same_pool(tmp_path: Path, micro_chat: Chat) -> None:
     there = _collect(tmp_path / "ray", path, micro_chat, Executor(2, "ray"))
     assert there.digest == here.digest
     assert _files(tmp_path / "ray") == _files(tmp_path / "local")
+
+
+def _where(name: str) -> Path:
+    return Path(name).resolve()
+
+
+def test_a_relative_path_means_the_same_in_a_ray_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ours").mkdir()
+    assert ray._run(str(tmp_path / "ours"), _where, "rows.jsonl") == (tmp_path / "ours" / "rows.jsonl").resolve()
 
 
 def test_a_cluster_that_is_not_there_is_said_within_seconds() -> None:
@@ -200,6 +211,26 @@ def test_difficulty_from_length_and_from_a_models_accuracy(tmp_path: Path, micro
         _collect(tmp_path / "none", path, micro_chat, difficulty={"origin": "accuracy"})
 
 
+def test_accuracies_by_id_or_question_and_none_at_all(tmp_path: Path, micro_chat: Chat) -> None:
+    path, known = tmp_path / "rows.jsonl", tmp_path / "known.jsonl"
+    path.write_text("\n".join(_line(q, difficulty=3) for q in ("a⊕b", "b⊕b", "c⊕b")), encoding="utf-8")
+    ids = {"b⊕b": content_id("p", "b⊕b")}
+    known.write_text(
+        json.dumps({"question": "a⊕b", "problem_id": None, "accuracy": 0.25})
+        + "\n"
+        + json.dumps({"problem_id": ids["b⊕b"], "accuracy": 1}),
+        encoding="utf-8",
+    )
+    difficulty = {"origin": "accuracy", "path": str(known)}
+    _collect(tmp_path / "out", path, micro_chat, difficulty=difficulty)
+    found = {t.question: (t.difficulty, t.difficulty_origin) for t in iter_table(tmp_path / "out", Trace)}
+    said = f"1 - accuracy in {known}"
+    assert found == {"a⊕b": (0.75, said), "b⊕b": (0.0, said), "c⊕b": (None, None)}
+    known.write_bytes(b"")
+    with pytest.raises(DataError, match="holds no accuracy"):
+        _collect(tmp_path / "out", path, micro_chat, difficulty=difficulty)
+
+
 def test_every_part_of_an_answer_must_be_right() -> None:
     class Yes:
         status, note = "correct", ""
@@ -321,3 +352,87 @@ def test_a_gold_answer_is_taken_from_a_worked_solution(tmp_path: Path, qwen_chat
     assert _collect(tmp_path / "a", path, qwen_chat).rows_out == 1
     trace = read_table(tmp_path / "a", Trace)[0]
     assert (trace.answer, trace.correct) == ("4", True)
+
+
+def _line(question: str, answer: str = "d", said: str = "d", **more: Any) -> str:
+    return json.dumps(
+        {"question": question, "answer": answer, "response": f"<think>\nb\n</think>\n\n\\boxed{{{said}}}"} | more
+    )
+
+
+@pytest.mark.parametrize("where", ["a folder within", "the folder", "the pool", "a glob of the pool"])
+def test_a_source_that_holds_the_pool_is_refused_before_anything_is_lost(
+    where: str, tmp_path: Path, micro_chat: Chat
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.jsonl").write_text(_line("a⊕b"), encoding="utf-8")
+    pool = tmp_path / "pool"
+    _collect(pool, tmp_path / "data", micro_chat)
+    before = _files(pool)
+    path, out = {
+        "a folder within": (tmp_path, pool),
+        "the folder": (tmp_path / "data", tmp_path / "data"),
+        "the pool": (pool, pool),
+        "a glob of the pool": (tmp_path / "p*" / "*.parquet", pool),
+    }[where]
+    with pytest.raises(DataError, match="one within the other"):
+        _collect(out, path, micro_chat)
+    assert _files(pool) == before
+    assert (tmp_path / "data" / "rows.jsonl").is_file()
+
+
+def test_what_a_kill_after_the_manifest_leaves_is_removed(
+    tmp_path: Path, micro_chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = _rows(tmp_path), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "_clear", _after(stage._clear, 0))
+        with pytest.raises(_Killed):
+            _collect(out, path, micro_chat)
+    assert (out / "manifest.json").is_file()
+    assert (out / "staged").is_dir()
+    (out / "rejected-00000.parquet").write_bytes(b"left")
+    again = _collect(out, path, micro_chat)
+    assert again.digest == _collect(tmp_path / "undisturbed", path, micro_chat).digest
+    assert {p.name for p in out.iterdir()} == {p.name for p in (tmp_path / "undisturbed").iterdir()}
+
+
+def test_a_trace_whose_gold_answer_is_spelled_in_two_ways_is_one_trace(tmp_path: Path, micro_chat: Chat) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join([_line("a⊕b"), _line("a⊕b", "$d$"), _line("b⊕b")]), encoding="utf-8")
+    made = _collect(tmp_path / "out", path, micro_chat)
+    assert (made.rows_out, made.rejected) == (2, {"duplicate": 1})
+    kept = read_table(tmp_path / "out", Trace)[0]
+    assert [row.evidence for row in read_rejected(tmp_path / "out")] == [f"the same trace as {kept.trace_id}"]
+
+
+def test_what_could_not_be_judged_is_no_attempt(tmp_path: Path, micro_chat: Chat) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join([_line("a⊕b"), _line("a⊕b", "x" * 20_000), _line("a⊕b", said="e")]), encoding="utf-8")
+    made = _collect(tmp_path / "out", path, micro_chat, difficulty={"origin": "pass_rate"})
+    assert set(made.rejected) == {"verify_error", "wrong_answer"}
+    [kept] = read_table(tmp_path / "out", Trace)
+    assert (kept.difficulty, kept.difficulty_origin) == (0.5, "1 - pass rate over 2 attempts")
+
+
+def test_a_source_without_a_row_is_named(tmp_path: Path, micro_chat: Chat) -> None:
+    full, empty = tmp_path / "full.jsonl", tmp_path / "empty.jsonl"
+    full.write_text(_line("a⊕b"), encoding="utf-8")
+    empty.write_bytes(b"\n")
+    sources = [(p.stem, JsonlSource(JsonlConfig(path=str(p)))) for p in (full, empty)]
+    made = collect(tmp_path / "out", sources, CollectConfig(), micro_chat)
+    assert made.info["empty_sources"] == ["empty"]
+    assert "no row at all in: empty" in collect_summary(tmp_path / "out", made)
+
+
+def test_parts_of_which_nothing_stays(tmp_path: Path, micro_chat: Chat) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = ["{", *[_line("a⊕b", said="e")] * 15, *[_line(f"{x}⊕b") for x in LETTERS], *["{"] * 9]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    near = {"problems": 0.5, "traces": 0.5, "num_perm": 16}
+    made = _collect(tmp_path / "out", path, micro_chat, near_duplicates=near)
+    assert made.rows_in == 33 == made.rows_out + sum(made.rejected.values())
+    assert made.rejected["malformed_json"] == 10
+    path.write_text("{\n" * 20, encoding="utf-8")
+    made = _collect(tmp_path / "none", path, micro_chat, near_duplicates=near, difficulty={"origin": "pass_rate"})
+    assert (made.rows_out, made.rejected) == (0, {"malformed_json": 20})

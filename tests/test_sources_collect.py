@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from long1k import cli_pool
 from long1k.chat import Chat
 from long1k.curation.config import CollectConfig
 from long1k.curation.lint import lint_text
@@ -497,3 +498,9 @@ def test_real_traces_are_collected(tmp_path: Path) -> None:
     assert all(trace.correct for trace in traces)
     for trace in traces[::200]:
         assert trace.num_thinking_tokens == len(chat.tokenizer.encode(trace.thinking))
+
+
+def test_a_benchmark_without_a_problem_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_bytes(b"\n")
+    with pytest.raises(DataError, match="holds no problem to leave out"):
+        cli_pool._excluded([str(tmp_path / "empty.jsonl")])

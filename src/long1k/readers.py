@@ -22,7 +22,7 @@ from long1k.files import Place, look_at, open_plain, reading
 from long1k.jsonlines import BOM, MAX_ROW_BYTES, BadRow, LongLine, Row, first_twice, iter_lines, parse_line
 from long1k.parquet import parquet_chunks, parquet_columns
 
-MAX_ARRAY_BYTES = 1 << 30
+MAX_ARRAY_BYTES = 1 << 28  # as text up to four times as much: still within 2 GB
 _BLOCK = 8 << 20
 _BLANK = np.frombuffer(b"\t\n\v\f\r ", dtype=np.uint8)
 _SHOWN = 2000

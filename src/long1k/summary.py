@@ -26,8 +26,11 @@ def rows_line(manifest: Manifest) -> str:
 def collect_summary(out: Path, manifest: Manifest) -> str:
     """The account of a trace pool."""
     split = ", ".join(f"{name} {count:,}" for name, count in manifest.info["split"].items())
+    empty = ", ".join(manifest.info.get("empty_sources", ()))
     return (
-        f"{out}: {rows_line(manifest)}\n  thinking and solution told apart by: {split}\n"
+        f"{out}: {rows_line(manifest)}\n"
+        + (f"  no row at all in: {empty}\n" if empty else "")
+        + f"  thinking and solution told apart by: {split}\n"
         f"  tokens counted by {manifest.info['counter']}; {manifest.wall_seconds:.1f} s; digest {manifest.digest[:16]}"
     )
 

@@ -36,13 +36,14 @@ def map_parts(
     if ours:
         _connect(ray, num_workers, address)
     # One task, one thread: what runs beside it on a node is Ray's to decide.
-    remote = ray.remote(num_cpus=1, max_retries=0)(function)
+    remote = ray.remote(num_cpus=1, max_retries=0)(_run)
+    here = str(Path.cwd())
     source = iter(jobs)
     waiting: dict[Any, J] = {}
     try:
         while True:
             for job in islice(source, num_workers * _WAITING - len(waiting)):
-                waiting[remote.remote(job)] = job
+                waiting[remote.remote(here, function, job)] = job
             if not waiting:
                 return
             done, _ = ray.wait(list(waiting), num_returns=1)
@@ -54,6 +55,13 @@ def map_parts(
             ray.cancel(reference, force=True)
         if ours:
             ray.shutdown()
+
+
+def _run(folder: str, function: Callable[[J], T], job: J) -> T:
+    """A job where relative paths mean what they mean to whoever gave them, as in a local process."""
+    if Path(folder).is_dir():
+        os.chdir(folder)
+    return function(job)
 
 
 def _connect(ray: Any, num_workers: int, address: str | None) -> None:

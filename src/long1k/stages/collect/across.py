@@ -7,7 +7,7 @@ the sources is kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,14 @@ class Keys:
     def __init__(self, folder: Path, num_parts: int) -> None:
         self.folder = folder
         tables = [
-            pq.read_table(keys_path(folder, index), columns=["trace", "problem", "tokens"])
+            pq.read_table(keys_path(folder, index), columns=["trace", "text", "problem", "tokens"])
             for index in range(num_parts)
         ]
         self.starts = np.cumsum([0, *(table.num_rows for table in tables)])
         whole = pa.concat_tables(table.replace_schema_metadata(None) for table in tables)
         self.traces = whole.column("trace").combine_chunks()
         self.traces = self.traces.combine_chunks() if isinstance(self.traces, pa.ChunkedArray) else self.traces
+        self.texts = codes_of(whole.column("text"))
         self.problems = codes_of(whole.column("problem"))
         self.tokens = whole.column("tokens").to_numpy()
 
@@ -96,9 +97,10 @@ def ranks_within(codes: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def decide(folder: Path, num_parts: int, config: CollectConfig) -> Path:
+def decide(folder: Path, num_parts: int, config: CollectConfig, accuracies: Mapping[str, float]) -> Path:
     """Write what becomes of every staged row; returns the file (kept if it is there already).
 
+    ``accuracies`` are of problem ids, for difficulty of that origin.
     Its columns are: reason (0 keeps the row, else an index into REASONS), other (the row it repeats),
     difficulty and difficulty_origin (null: as the row has it).
     """
@@ -109,8 +111,7 @@ def decide(folder: Path, num_parts: int, config: CollectConfig) -> Path:
     reason = np.zeros(len(keys), dtype=np.int8)
     other = np.arange(len(keys), dtype=np.int64)
     if config.dedup:
-        first = first_rows(codes_of(pa.chunked_array([keys.traces], type=pa.binary(KEY_BYTES))))
-        _drop(reason, other, first, "duplicate")
+        _drop(reason, other, first_rows(keys.texts), "duplicate")
     near = config.near_duplicates
     if near.problems is not None:
         _near_problems(keys, reason, other, near)
@@ -121,7 +122,7 @@ def decide(folder: Path, num_parts: int, config: CollectConfig) -> Path:
         kept = np.flatnonzero(reason == 0)
         over = kept[ranks_within(keys.problems[kept]) >= limit]
         reason[over] = REASONS.index("enough_of_problem")
-    difficulty, origin = _difficulty(keys, config, num_parts, reason)
+    difficulty, origin = _difficulty(keys, config, num_parts, reason, accuracies)
     names = pa.array(
         [keys.name(int(row)) if why else None for row, why in zip(other, reason, strict=True)], pa.string()
     )
@@ -169,7 +170,9 @@ def _near_traces(keys: Keys, reason: np.ndarray, other: np.ndarray, threshold: f
     _drop(reason, other, found, "near_duplicate_trace")
 
 
-def _difficulty(keys: Keys, config: CollectConfig, num_parts: int, reason: np.ndarray) -> tuple[Any, Any]:
+def _difficulty(
+    keys: Keys, config: CollectConfig, num_parts: int, reason: np.ndarray, accuracies: Mapping[str, float]
+) -> tuple[Any, Any]:
     """Difficulty and its origin for each row, None where the row keeps its own."""
     origin = config.difficulty.origin
     nothing = [None] * len(keys)
@@ -181,7 +184,19 @@ def _difficulty(keys: Keys, config: CollectConfig, num_parts: int, reason: np.nd
         return (tokens / counts)[keys.problems], ["mean tokens of the problem's traces"] * len(keys)
     if origin == "pass_rate":
         return _pass_rates(keys, num_parts)
+    if origin == "accuracy":
+        said = f"1 - accuracy in {config.difficulty.path}"
+        known = [accuracies.get(f"p-{key.hex()}") for key in _problem_keys(keys, num_parts).to_pylist()]
+        return [None if k is None else 1 - k for k in known], [None if k is None else said for k in known]
     return nothing, nothing
+
+
+def _problem_keys(keys: Keys, num_parts: int) -> pa.ChunkedArray:
+    """The hash of each row's problem."""
+    return pa.concat_tables(
+        pq.read_table(keys_path(keys.folder, index), columns=["problem"]).replace_schema_metadata(None)
+        for index in range(num_parts)
+    ).column("problem")
 
 
 def _pass_rates(keys: Keys, num_parts: int) -> tuple[Sequence[float], Sequence[str]]:
@@ -190,11 +205,8 @@ def _pass_rates(keys: Keys, num_parts: int) -> tuple[Sequence[float], Sequence[s
         pq.read_table(keys.folder / f"outcomes-{index:05d}.parquet").replace_schema_metadata(None)
         for index in range(num_parts)
     )
-    own = pa.concat_tables(
-        pq.read_table(keys_path(keys.folder, index), columns=["problem"]).replace_schema_metadata(None)
-        for index in range(num_parts)
-    )
-    both = pa.chunked_array([*own.column("problem").chunks, *attempts.column("problem").chunks], pa.binary(KEY_BYTES))
+    own = _problem_keys(keys, num_parts)
+    both = pa.chunked_array([*own.chunks, *attempts.column("problem").chunks], pa.binary(KEY_BYTES))
     codes = codes_of(both)
     of_row, of_attempt = codes[: len(keys)], codes[len(keys) :]
     size = int(codes.max(initial=0)) + 1

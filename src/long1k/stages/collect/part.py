@@ -40,7 +40,6 @@ class Context:
     thinking: str
     system: str | None
     benchmarks: tuple[tuple[str, str], ...]
-    accuracies: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,7 @@ def stage_part(job: PartJob) -> None:
         write_parquet(folder / f"outcomes-{index:05d}.parquet", pa.table({"problem": problems, "right": right}))
     columns: dict[str, pa.Array] = {
         "trace": pa.array([_key(t.trace_id) for t in traces], pa.binary(KEY_BYTES)),
+        "text": pa.array([_key(_text_id(t)) for t in traces], pa.binary(KEY_BYTES)),
         "problem": pa.array([_key(t.problem_id) for t in traces], pa.binary(KEY_BYTES)),
         "tokens": pa.array([t.num_thinking_tokens + t.num_solution_tokens for t in traces], pa.int64()),
         "split": pa.array([t.split for t in traces], pa.string()),
@@ -120,6 +120,11 @@ def stage_part(job: PartJob) -> None:
     for name, values in signatures.items():
         columns[name] = pa.array([row.tobytes() for row in values], pa.binary())
     write_parquet(keys_path(folder, index), pa.table(columns), rows_in=len(rows))
+
+
+def _text_id(trace: Trace) -> str:
+    """What a model would be trained on: two data sets may spell the gold answer of one trace in two ways."""
+    return content_id("x", trace.question.strip(), trace.thinking, trace.solution)
 
 
 def _key(row_id: str) -> bytes:
@@ -136,6 +141,7 @@ def _curate(
     attempts: list[tuple[str, bool]] = []
 
     def reject(raw: RawTrace | BadRow, reason: str, evidence: str) -> None:
+        """A row that came to no answer that could be checked: no right attempt."""
         rejected.append(make_reject(source, raw, reason, evidence))
         if isinstance(raw, RawTrace):
             attempts.append((problem_id_of(raw), False))
@@ -149,12 +155,12 @@ def _curate(
     candidates = _decontaminated(candidates, tools, config, reject)
     checked: list[tuple[_Candidate, bool | None]] = []
     for candidate, verdict, fault in _verify(candidates, config, tools.grader):
+        if verdict is not None:  # what could not be judged counts neither way
+            attempts.append((problem_id_of(candidate.raw), verdict))
         if fault is not None:
-            reject(candidate.raw, fault.reason, fault.evidence)
+            rejected.append(make_reject(source, candidate.raw, fault.reason, fault.evidence))
         else:
             checked.append((candidate, verdict))
-            if verdict is not None:
-                attempts.append((problem_id_of(candidate.raw), verdict))
     kept, counts, signatures = _count([c for c, _ in checked], tools, config)
     traces = [
         _trace(source, candidate, verdict, counts[at], context)
@@ -311,7 +317,7 @@ def _count(
     """Faults, tokens of question, thinking and solution, and the wanted signatures of those without fault."""
     tokenizer = tools.chat.tokenizer
     texts = [text for c in candidates for text in (c.raw.question, c.parts.thinking, c.parts.solution)]
-    ids, offsets = tokenizer.encode_flat(texts)
+    ids, offsets = tokenizer.encode_flat(texts, probe=True)
     lengths = np.diff(offsets).reshape(-1, 3)
     faults: list[Fault | None] = [None] * len(candidates)
     if tokenizer.unk_id is not None:
@@ -347,10 +353,8 @@ def _trace(
         found = extract_answer(parts.solution)
         answer = found.value if found is not None else ""
     problem_id = problem_id_of(raw)
-    if context.accuracies:
-        known = context.accuracies.get(problem_id)
-        origin = None if known is None else f"1 - accuracy in {context.config.difficulty.path}"
-        raw = replace(raw, difficulty=None if known is None else 1 - known, difficulty_origin=origin)
+    if context.config.difficulty.origin == "accuracy":  # what is known is filled in later
+        raw = replace(raw, difficulty=None, difficulty_origin=None)
     return Trace(
         trace_id=content_id("t", raw.question, answer, parts.thinking, parts.solution),
         problem_id=problem_id,

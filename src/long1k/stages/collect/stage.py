@@ -18,6 +18,7 @@ from long1k.chat import Chat
 from long1k.curation.config import CollectConfig
 from long1k.errors import DataError
 from long1k.executors import Executor
+from long1k.files import find_files
 from long1k.grading.math import MathGrader
 from long1k.jsonlines import expand_path, read_json_lines
 from long1k.progress import progress
@@ -37,7 +38,7 @@ from long1k.tables import (
     write_part,
 )  # fmt: skip
 
-STAGE = "collect/2"
+STAGE = "collect/3"
 _SHOWN_PAIRS = 1000
 
 
@@ -72,7 +73,7 @@ def collect(
         part_rows: raw rows a part; memory grows with it, not with the number of rows.
 
     Raises:
-        DataError: a source cannot be read, or all of them together hold no row.
+        DataError: a source cannot be read, or would read the pool itself, or all of them together hold no row.
     """
     excluded = excluded if excluded is not None and config.exclude_benchmarks else {}
     settings: dict[str, Any] = {
@@ -83,17 +84,20 @@ def collect(
         "grader": MathGrader.version,
         "excluded": {name: digest_json(list(items)) for name, items in excluded.items()},
     }
+    for name, source in sources:
+        _refuse_own(out, name, source)
     inputs = {name: source.digest() for name, source in sources}
     accuracies = _accuracies(config)
     if accuracies:
         inputs["difficulty"] = digest_json(accuracies)
     if is_current(out, fingerprint(STAGE, settings, inputs)):
+        _clear(out)
         return read_manifest(out)
     writer = TableWriter(out, Trace, stage=STAGE, config=settings, inputs=inputs)
     staged = make_folder(out / "staged")
     context = Context(
         key=digest_json([settings, inputs]), config=config, tokenizer=str(chat.tokenizer.folder),
-        thinking=chat.style.name, system=chat.system, accuracies=accuracies,
+        thinking=chat.style.name, system=chat.system,
         benchmarks=tuple((f"{name}/{item}", text) for name, items in excluded.items() for item, text in items),
     )  # fmt: skip
     counted = Counter[str]()
@@ -109,7 +113,8 @@ def collect(
             f"no rows in {', '.join(name for name, _ in sources) or 'an empty list of sources'}",
             "check the path and the limit of the source",
         )
-    decisions = decide(staged, num_parts, config)
+    empty = [name for name, _ in sources if not counted[f"parts of {name}"]]
+    decisions = decide(staged, num_parts, config, accuracies)
     jobs = _final_jobs(staged, out, num_parts, decisions)
     with progress("collect: write", len(jobs)) as step:
         for _ in executor.map(_finish_part, [job for job in jobs if not writer.has_part(job.index)]):
@@ -124,10 +129,33 @@ def collect(
         "contamination": _contamination(out),
         "sources": {name: source.describe() for name, source in sources},
         "source_configs": {name: _spec(source) for name, source in sources},
+        "empty_sources": empty,
     }
     manifest = writer.commit(num_parts, info)
-    shutil.rmtree(staged)
+    _clear(out)
     return manifest
+
+
+def _clear(out: Path) -> None:
+    """Remove what a finished pool needs no more; a kill just after its manifest leaves it."""
+    if (out / "staged").is_dir():
+        shutil.rmtree(out / "staged")
+    for path in out.glob("rejected-*.parquet"):
+        path.unlink()
+
+
+def _refuse_own(out: Path, name: str, source: Source) -> None:
+    """Raise where a source would read the pool: begun anew it is emptied first, and its rows would be lost."""
+    path = getattr(source, "path", None)
+    if not isinstance(path, Path):
+        return
+    home = out.resolve()
+    inside = path.is_dir() and home.is_relative_to(path.resolve())
+    if inside or any(Path(file.path).resolve().is_relative_to(home) for file in find_files(path)):
+        raise DataError(
+            f"the output {out} and the source '{name}' ({path}) are one within the other",
+            "choose a folder for --out that no source reads",
+        )
 
 
 def _spec(source: Source) -> dict[str, Any]:
@@ -152,18 +180,20 @@ def _accuracies(config: CollectConfig) -> dict[str, float]:
                 f"{difficulty.path}, line {number}: no question (or problem_id) with an accuracy from 0 to 1",
                 'one line a problem: {"question": ..., "accuracy": 0.25}',
             )
-        found[str(key) if "problem_id" in values else content_id("p", str(key).strip())] = float(value)
+        found[str(key) if values.get("problem_id") else content_id("p", str(key).strip())] = float(value)
+    if not found:
+        raise DataError(f"{difficulty.path} holds no accuracy", "check collect.difficulty.path")
     return found
 
 
 def _parts(
     sources: Sequence[tuple[str, Source]], part_rows: int, staged: Path, context: Context, counted: Counter[str]
 ) -> Iterator[PartJob]:
-    """A job for every part that is not there yet; ``counted`` learns how many parts there are."""
+    """A job for every part that is not there yet; ``counted`` learns how many parts there are, of each source too."""
     for name, source in sources:
         for chunk in chunks_of(source, part_rows):
             index = counted["parts"]
-            counted["parts"] += 1
+            counted.update(("parts", f"parts of {name}"))
             if not keys_path(staged, index).is_file():
                 yield PartJob(index, name, chunk, staged, context)
 
