@@ -38,7 +38,9 @@ _NOTES = {
     "sharegpt": "ShareGPT turns (human, gpt) with the system text in a column of its own",
     "alpaca": "Alpaca rows; `input` is empty, earlier turns stand in `history`",
     "llamafactory": "ShareGPT turns in `samples/`, with `dataset_info.json` and `train.yaml` for LLaMA-Factory",
-    "tokenized": "token ids, and labels with -100 where no loss is taken, as long1k's own trainer has them",
+    "tokenized": "token ids, and labels with -100 where no loss is taken, as long1k's own trainer has them; where rows "
+    "hold two conversations `position_ids` begin again at 0 and `lengths` says how long each is, and attention must not "
+    "cross from one to the other",
 }
 
 
