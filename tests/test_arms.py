@@ -585,9 +585,9 @@ def test_an_arm_may_take_apart_a_whole_pool(
         ({"target": 3000, "wanted": "3,000", "exactly_on_target": 0.5, "tolerance_tokens": 30},
          ", 50 % exactly on target, 100 % within ±30 tokens"),
         ({"target": None, "wanted": "as single-hard", "exactly_on_target": 0.4, "tolerance_tokens": 0},
-         " (wanted: as single-hard), 40 % exactly on target, 100 % within the tolerance"),
+         " (length: as single-hard), 40 % exactly on target, 100 % within the tolerance"),
         ({"target": None, "wanted": "1,200–3,200", "exactly_on_target": None, "tolerance_tokens": 0},
-         " (wanted: 1,200–3,200)"),
+         " (length: 1,200–3,200)"),
     ],
 )  # fmt: skip
 def test_a_group_without_a_target_is_not_said_to_hit_one(group: dict[str, Any], said: str) -> None:

@@ -482,3 +482,14 @@ def test_one_licence_that_the_hub_does_not_know_is_named(
     write_card(tmp_path / "p", read_manifest(tmp_path / "p"), Trace)
     found = head(tmp_path / "p")
     assert (found["license"], found["license_name"]) == ("other", "my own terms")
+
+
+def test_imported_samples_are_shown(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, monkeypatch, "export", samples, "--format", "messages", "--out", tmp_path / "out")
+    run(capsys, monkeypatch, "import", tmp_path / "out", "--tokenizer", "package:micro", "--out", tmp_path / "back")
+    code, shown, _ = run(capsys, monkeypatch, "show", tmp_path / "back", "--row", 1)
+    assert code == 0
+    assert read_table(tmp_path / "back", Example)[1].example_id in shown
+    assert "trained:" in shown

@@ -390,8 +390,8 @@ def _reached(group: Mapping[str, Any]) -> str:
     if group["target"] is not None:
         return f", {100 * exact:.0f} % exactly on target, {within} ±{group['tolerance_tokens']} tokens"
     if exact is not None:  # each sample has a target of its own
-        return f" (wanted: {group['wanted']}), {100 * exact:.0f} % exactly on target, {within} the tolerance"
-    return f" (wanted: {group['wanted']})"
+        return f" (length: {group['wanted']}), {100 * exact:.0f} % exactly on target, {within} the tolerance"
+    return f" (length: {group['wanted']})"
 
 
 def _data_verdict(findings: Mapping[str, Any]) -> list[str]:
