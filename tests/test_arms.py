@@ -34,7 +34,7 @@ from long1k.plugins import validate
 from long1k.recipe import Recipe, expand_arms, load_recipe
 from long1k.rows import Example, Trace
 from long1k.stages import analyze
-from long1k.stages.analyze import ArmInfo
+from long1k.stages.analyze import ArmInfo, _reached
 from long1k.stages.synthesize import synthesize
 from long1k.study import run_study
 from long1k.tables import read_table
@@ -577,3 +577,18 @@ def test_an_arm_may_take_apart_a_whole_pool(
     made = synthesize(tmp_path / "alone", arm="alone", specs=[alone], related={"long": tmp_path / "long"}, **arguments)
     assert made.rows_out == 4
     assert sorted(e.trace_ids[0] for e in read_table(tmp_path / "alone", Example)) == sorted(t.trace_id for t in traces)
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ({"target": 3000, "wanted": "3,000", "exactly_on_target": 0.5, "tolerance_tokens": 30},
+         ", 50 % exactly on target, 100 % within ±30 tokens"),
+        ({"target": None, "wanted": "as single-hard", "exactly_on_target": 0.4, "tolerance_tokens": 0},
+         " (length: as single-hard), 40 % exactly on target, 100 % within the tolerance"),
+        ({"target": None, "wanted": "1,200–3,200", "exactly_on_target": None, "tolerance_tokens": 0},
+         " (length: 1,200–3,200)"),
+    ],
+)  # fmt: skip
+def test_a_group_without_a_target_is_not_said_to_hit_one(group: dict[str, Any], said: str) -> None:
+    assert _reached({**group, "within_tolerance": 1.0}) == said

@@ -443,3 +443,53 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str], monkeypatch
         assert code == 0
         assert "Example:  long1k " + command in out
     assert hub.CARD == "README.md"
+
+
+def test_a_card_that_is_there_is_pushed_as_it_is(samples: Path, pool: Path) -> None:
+    path = write_card(samples, read_manifest(samples), Example, pool=pool, language="de")
+    path.write_text(path.read_text() + "\nMy own words.\n")
+    before = path.read_text()
+    plan = plan_upload(samples, "me/long", allow_unknown_license=True)
+    assert path.read_text() == before
+    client = StandIn()
+    push(plan, client=client)
+    loads = 'load_dataset("{}"'
+    assert client.files["README.md"].decode() == before.replace(loads.format(samples.name), loads.format("me/long"))
+    assert "Long \\| Teacher" in before
+
+
+def test_the_pool_of_a_card_must_be_the_one_behind_the_samples(
+    samples: Path, pool: Path, tmp_path: Path, make_pool: MakePool, make_trace: MakeTrace
+) -> None:
+    other = tmp_path / "other"
+    make_pool(other, [make_trace("a⊕b", "x", "\\boxed{c}", teacher="Somebody Else")])
+    with pytest.raises(DataError, match="another pool"):
+        write_card(samples, read_manifest(samples), Example, pool=other)
+    with pytest.raises(DataError, match="no trace pool"):
+        write_card(samples, read_manifest(samples), Example, pool=samples)
+    export_samples(tmp_path / "out", samples, export_config("messages"))
+    with pytest.raises(DataError, match="another pool"):
+        write_card(tmp_path / "out", read_manifest(tmp_path / "out"), Example, pool=other)
+    assert "Long \\| Teacher" in write_card(
+        tmp_path / "out", read_manifest(tmp_path / "out"), Example, pool=pool
+    ).read_text()  # fmt: skip
+
+
+def test_one_licence_that_the_hub_does_not_know_is_named(
+    tmp_path: Path, make_pool: MakePool, make_trace: MakeTrace
+) -> None:
+    make_pool(tmp_path / "p", [make_trace("a⊕b", "x", "\\boxed{c}", license="my own terms")])
+    write_card(tmp_path / "p", read_manifest(tmp_path / "p"), Trace)
+    found = head(tmp_path / "p")
+    assert (found["license"], found["license_name"]) == ("other", "my own terms")
+
+
+def test_imported_samples_are_shown(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, monkeypatch, "export", samples, "--format", "messages", "--out", tmp_path / "out")
+    run(capsys, monkeypatch, "import", tmp_path / "out", "--tokenizer", "package:micro", "--out", tmp_path / "back")
+    code, shown, _ = run(capsys, monkeypatch, "show", tmp_path / "back", "--row", 1)
+    assert code == 0
+    assert read_table(tmp_path / "back", Example)[1].example_id in shown
+    assert "trained:" in shown

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from long1k.chat import Chat
+from long1k.chat import Chat, documents_of
 from long1k.errors import DataError, IncompleteError, RecipeError
 from long1k.interop import export as export_module
 from long1k.interop.export import FORMATS, ExportConfig, export_config, export_samples, row_schema
@@ -32,11 +32,12 @@ from long1k.interop.formats import (
     with_system,
 )  # fmt: skip
 from long1k.interop.llamafactory import cutoff, match_template, training_file
-from long1k.interop.shards import count_problems, import_samples, natural_key
+from long1k.interop.shards import count_problems, data_paths, import_samples, natural_key
 from long1k.interop.tokenized import IGNORED, from_tokenized, to_tokenized
 from long1k.rows import Example, Message, Span, content_id
 from long1k.tables import Manifest, TableWriter, read_manifest, read_rejected, read_table
 from long1k.tokens import Tokenizer, load_tokenizer
+from long1k.training.data import make_rows
 from realdata import real_data
 
 U, A, S = "user", "assistant", "system"
@@ -536,3 +537,72 @@ def test_written_parquet_has_the_stated_columns(two: list[Example], micro_chat: 
         export_samples(tmp_path / name, tmp_path / "in", config, chat=micro_chat)
         [path] = (tmp_path / name).glob("data-*")
         assert pq.read_schema(path).names == row_schema(config).names
+
+
+# --- two conversations in one row -------------------------------------------------------------------------
+
+
+def pair_of(chat: Chat) -> Example:
+    """A masked pair: the two conversations are counted each for itself."""
+    turns = ((U, "a⊕b"), (A, "<think>\nfirst\n</think>\n\n\\boxed{c}"), (U, "b⊕c"), (A, "\\boxed{d}"))
+    made = sample(chat, *turns, mode="masked_pair", num_problems=2)
+    total, supervised = chat.count_documents_of(made.mode, made.prompt, made.completion)
+    return replace(made, num_tokens=total, num_supervised_tokens=supervised)
+
+
+@pytest.mark.parametrize("name", [*sorted(SHAPES), "llamafactory"])
+def test_messages_refuse_a_masked_pair(name: str, two: list[Example], qwen: Chat, tmp_path: Path) -> None:
+    single = sample(qwen, (U, "a⊕b"), (A, "\\boxed{c}"))
+    table(tmp_path / "in", [single, pair_of(qwen)], qwen)
+    made = export_samples(tmp_path / "out", tmp_path / "in", export_config(name), chat=qwen)
+    assert (made.rows_in, made.rows_out, made.rejected) == (2, 1, {"several_conversations": 1})
+
+
+@pytest.mark.parametrize("name", ["parquet", "jsonl", "tokenized"])
+def test_a_masked_pair_goes_out_and_comes_back(name: str, qwen: Chat, tmp_path: Path) -> None:
+    rows = [pair_of(qwen), sample(qwen, (U, "a⊕b"), (A, "\\boxed{c}"))]
+    table(tmp_path / "in", rows, qwen)
+    export_samples(tmp_path / "out", tmp_path / "in", export_config(name, True), chat=qwen)
+    back = import_samples(tmp_path / "back", [tmp_path / "out"], chat=qwen, name="again")
+    assert read_table(tmp_path / "back", Example) == rows
+    assert (back.info["restored"], back.info["recounted"]) == (2, 0)
+
+
+def test_token_ids_say_where_each_conversation_begins(qwen: Chat, tmp_path: Path) -> None:
+    pair, single = pair_of(qwen), sample(qwen, (U, "a⊕b"), (A, "\\boxed{c}"))
+    table(tmp_path / "in", [pair, single], qwen)
+    export_samples(tmp_path / "out", tmp_path / "in", export_config("tokenized"), chat=qwen)
+    first, second = pq.read_table(tmp_path / "out/data-00000-of-00001.parquet").to_pylist()
+    turns = [*pair.prompt, *pair.completion]
+    halves = [qwen.encode_example(turns[:1], turns[1:2]).ids, qwen.encode_example(turns[2:3], turns[3:]).ids]
+    assert first["input_ids"] == halves[0] + halves[1]
+    assert first["lengths"] == [len(half) for half in halves]
+    assert first["position_ids"] == [*range(len(halves[0])), *range(len(halves[1]))]
+    assert second["lengths"] == [single.num_tokens]
+    [made] = make_rows([pair], qwen, None)
+    assert (made.input_ids, made.labels, made.lengths) == (first["input_ids"], first["labels"], first["lengths"])
+    refused = import_samples(tmp_path / "back", [tmp_path / "out"], chat=qwen, name="again")
+    assert refused.rejected == {"several_conversations": 1}  # ids alone cannot say it
+
+
+def test_an_ordinary_table_has_no_positions(qwen: Chat, tmp_path: Path) -> None:
+    table(tmp_path / "in", [sample(qwen, (U, "a⊕b"), (A, "\\boxed{c}"))], qwen)
+    export_samples(tmp_path / "out", tmp_path / "in", export_config("tokenized"), chat=qwen)
+    names = pq.read_schema(tmp_path / "out/data-00000-of-00001.parquet").names
+    assert names == ["id", "input_ids", "labels", "length"]
+
+
+def test_a_system_message_holds_for_both_of_a_masked_pair() -> None:
+    turns = [Message(S, "s"), Message(U, "q"), Message(A, "a"), Message(U, "r"), Message(A, "b")]
+    found = documents_of("masked_pair", turns[:2], turns[2:])
+    assert [[m.content for m in (*prompt, *completion)] for prompt, completion in found] == [
+        ["s", "q", "a"],
+        ["s", "r", "b"],
+    ]
+
+
+def test_only_files_of_ours_are_no_data(tmp_path: Path) -> None:
+    """Rejected rows and DeepSpeed's settings are left; names of others that begin alike are data."""
+    for name in ("ds_train.jsonl", "rejected_answers.jsonl", "ds_z3_offload.json", "rejected.parquet"):
+        (tmp_path / name).write_text("{}\n")
+    assert [path.name for path in data_paths([tmp_path])] == ["ds_train.jsonl", "rejected_answers.jsonl"]

@@ -197,6 +197,9 @@ def test_only_verified_integer_answers_are_carried() -> None:
         ("Write $101_2$ in base 10, at 12:30 on 3/4.", []),
         ("$-8 + 16 = 2 \\cdot 4$", ["8", "16", "2", "4"]),
         ("Zero 0, one 1 and 007.", []),
+        ("Given that $(2) y$ is even and $(3) z = 15$.", ["15"]),
+        ("The rules:  $1)$ Choose.  $2)$ Break $8$ of them. $3.$ Stop.\n$4$. Or not.", ["8"]),
+        ("A multiple of $5.$ Then $f(2) = 6.$", ["5", "2", "6"]),
     ],
 )
 def test_which_integers_give_way(question: str, found: list[str]) -> None:

@@ -400,3 +400,8 @@ def test_importing_the_stage_loads_no_drawing_library() -> None:
     code = "import sys, long1k.stages.report; print(sorted({'altair', 'vl_convert', 'jinja2'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_reference_to_an_earlier_answer_is_marked() -> None:
+    pieces = samples.cut_up("Let X be 3. What?", (Span("reference", 1, 0, 0, 12), Span("question", 1, 0, 12, 17)))
+    assert [(piece.kind, piece.head) for piece in pieces] == [("reference", "Let X be 3. "), ("question", "What?")]

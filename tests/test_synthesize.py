@@ -151,6 +151,9 @@ def test_a_related_arm_must_be_there_and_large_enough(pool: Path, tries_pool: Pa
         make(tmp_path / "B", pool, like="A", related=related)
     with pytest.raises(InfeasibleError, match=r"extends A, which has 3 samples, not 8"):
         make(tmp_path / "B", pool, extends="A", target=90, related=related)
+    make(tmp_path / "T", pool, target=90, samples=2, num_problems=(3, 3))
+    with pytest.raises(InfeasibleError, match="not of two traces, which make no pair"):
+        make(tmp_path / "B", pool, extends="T", mode="masked_pair", samples=2, related={"T": tmp_path / "T"})
     with pytest.raises(DataError, match="whose traces are not in this pool"):
         make(tmp_path / "B", tries_pool, extends="A", target=90, samples=3, related=related)
 

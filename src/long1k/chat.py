@@ -76,14 +76,15 @@ def documents_of(mode: str, prompt: Sequence[Message], completion: Sequence[Mess
     """The conversations that a sample consists of, as (prompt, completion) pairs.
 
     A masked pair lies in one row but is two conversations, each rendered for itself, of which neither
-    sees the other; every other sample is one.
+    sees the other; every other sample is one.  A system message at the beginning holds for both.
     """
-    if mode != MASKED_PAIR:
-        return [(tuple(prompt), tuple(completion))]
     turns = [*prompt, *completion]
     starts = [at for at, turn in enumerate(turns) if turn.role == "user"]
+    if mode != MASKED_PAIR or not starts:
+        return [(tuple(prompt), tuple(completion))]
+    head = turns[: starts[0]]
     return [
-        ((turns[start],), tuple(turns[start + 1 : end]))
+        ((*head, turns[start]), tuple(turns[start + 1 : end]))
         for start, end in zip(starts, [*starts[1:], len(turns)], strict=True)
     ]
 
@@ -225,7 +226,18 @@ class Chat:
 
     def encode_documents(self, example: Example) -> list[Encoded]:
         """Ids and loss mask of each conversation of a sample: one, or the two of a masked pair."""
-        return [self.encode_example(prompt, completion) for prompt, completion in documents(example)]
+        return self.encode_documents_of(example.mode, example.prompt, example.completion)
+
+    def encode_documents_of(self, mode: str, prompt: Sequence[Message], completion: Sequence[Message]) -> list[Encoded]:
+        """As ``encode_documents``, of messages that are no sample yet."""
+        return [self.encode_example(*document) for document in documents_of(mode, prompt, completion)]
+
+    def count_documents_of(
+        self, mode: str, prompt: Sequence[Message], completion: Sequence[Message]
+    ) -> tuple[int, int]:
+        """(tokens, tokens that carry loss) of all conversations of a sample together."""
+        counts = [self.count_example(*document) for document in documents_of(mode, prompt, completion)]
+        return sum(total for total, _ in counts), sum(supervised for _, supervised in counts)
 
     def count_example(self, prompt: Sequence[Message], completion: Sequence[Message]) -> tuple[int, int]:
         """(tokens of the whole sample, tokens that carry loss); the same as encode_example's."""

@@ -24,7 +24,8 @@ from long1k.tables import Manifest, iter_table, read_manifest, read_rejected
 from long1k.tokens import load_tokenizer
 
 _TYPES: dict[str, tuple[type, str]] = {
-    "collect": (Trace, "trace_id"), "synthesize": (Example, "example_id"), "predict": (Prediction, "prediction_id"),
+    "collect": (Trace, "trace_id"), "synthesize": (Example, "example_id"), "import-samples": (Example, "example_id"),
+    "predict": (Prediction, "prediction_id"),
     "import-predictions": (Prediction, "prediction_id"), "score": (Score, "prediction_id"),
 }  # fmt: skip
 _COLOURS = {

@@ -72,7 +72,10 @@ def explain(error: ValidationError, where: str, model: type[BaseModel]) -> Recip
             hint = f"; did you mean '{close[0]}'?" if close else ""
             lines.append(f"unknown key '{place}'{hint}" + (f" (known: {', '.join(names)})" if names else ""))
         else:
-            lines.append(f"{place}: {item['msg']} (got {str(item.get('input'))[:80]!r})")
+            given = item.get("input")
+            # A fault of keys that do not go together is said in full; the mapping they stand in tells nothing more.
+            got = "" if isinstance(given, Mapping) else f" (got {str(given)[:80]!r})"
+            lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}{got}")
     return RecipeError(f"{where}:\n  " + "\n  ".join(lines), "mend the key in the recipe or the --set option")
 
 

@@ -32,8 +32,9 @@ class Span:
     """Where one piece of a joined sample stands.
 
     ``message`` counts over prompt then completion; ``start`` and ``end`` are character
-    offsets into that message's content; ``kind`` is question, thinking, linker, solution
-    or label; ``part`` counts the joined problems from 0.
+    offsets into that message's content; ``kind`` is question, thinking, linker, solution,
+    label or reference (what refers to an earlier answer in a dependent problem); ``part``
+    counts the joined problems from 0.
     """
 
     kind: str

@@ -15,6 +15,7 @@ import pyarrow as pa
 import yaml
 
 from long1k import __version__
+from long1k.errors import DataError
 from long1k.interop.export import REJECTED, ExportConfig, row_schema
 from long1k.interop.facts import UNKNOWN, data_files, table_facts, unknown_licenses, without_paths
 from long1k.rows import Example, Trace
@@ -38,7 +39,9 @@ _NOTES = {
     "sharegpt": "ShareGPT turns (human, gpt) with the system text in a column of its own",
     "alpaca": "Alpaca rows; `input` is empty, earlier turns stand in `history`",
     "llamafactory": "ShareGPT turns in `samples/`, with `dataset_info.json` and `train.yaml` for LLaMA-Factory",
-    "tokenized": "token ids, and labels with -100 where no loss is taken, as long1k's own trainer has them",
+    "tokenized": "token ids, and labels with -100 where no loss is taken, as long1k's own trainer has them; where rows "
+    "hold two conversations, `lengths` says how long each is and `position_ids` begin again at 0: neither may see the "
+    "other",
 }
 
 
@@ -51,6 +54,9 @@ def write_card(
         row_type: Trace or Example.
         pool: the trace pool that samples were made of; it names teachers and the check against benchmarks.
         language: language code of the texts; it cannot be found from the table.
+
+    Raises:
+        DataError: ``pool`` is no trace pool, or another than the one that the samples name.
     """
     path = folder / CARD
     origin = _origin(manifest, pool)
@@ -88,6 +94,13 @@ def _origin(manifest: Manifest, pool: Path | None) -> dict[str, Any]:
     if pool is None:
         return {}
     source = read_manifest(pool)
+    if row_type_of(source) is not Trace:
+        raise DataError(f"{pool} is no trace pool but the result of {source.stage.split('/')[0]}", "give --pool FOLDER")
+    made_of = manifest.inputs.get("pool") or manifest.info.get("source", {}).get("inputs", {}).get("pool")
+    if made_of not in (None, source.digest):
+        raise DataError(
+            f"the samples were made from another pool than {pool} (the digests differ)", "give the pool they came from"
+        )
     return {"manifest": source.__dict__, "pool": pool}
 
 
@@ -95,7 +108,8 @@ def _head(folder: Path, manifest: Manifest, facts: Mapping[str, Any], row_type: 
     name = hub_license(facts["licenses"])
     head: dict[str, Any] = {"license": name}
     if name == "other":
-        head |= {"license_name": "several", "license_details": ", ".join(facts["licenses"])}
+        named = list(facts["licenses"])
+        head |= {"license_name": named[0] if len(named) == 1 else "several", "license_details": ", ".join(named)}
     head["language"] = [language]
     size = next((label for limit, label in _SIZES if facts["rows"] < limit), "n>1M")
     head["task_categories"] = ["text-generation"] if row_type is Example else ["text-generation", "question-answering"]

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from long1k.chat import Chat
+from long1k.chat import MASKED_PAIR, Chat
 from long1k.errors import DataError, RecipeError
 from long1k.interop import llamafactory
 from long1k.interop.facts import Facts, data_files
@@ -69,6 +69,9 @@ _COLUMNS: dict[str, tuple[tuple[str, pa.DataType], ...]] = {
     "tokenized": (("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32())), ("length", pa.int32())),
 }  # fmt: skip
 
+# Only where they are needed: collators that pad ids and labels do not know what to do with positions.
+_APART = (("lengths", pa.list_(pa.int32())), ("position_ids", pa.list_(pa.int32())))
+
 
 class ExportConfig(BaseModel):
     """How a table of samples is written."""
@@ -97,12 +100,17 @@ def export_config(format_name: str, provenance: bool | None = None, **more: Any)
     return ExportConfig(format=format_name, provenance=on, **more)  # type: ignore[arg-type]
 
 
-def row_schema(config: ExportConfig) -> pa.Schema:
-    """The columns of an export; for JSON Lines they go into the card, as types cannot be told from early rows alone."""
+def row_schema(config: ExportConfig, several: bool = False) -> pa.Schema:
+    """The columns of an export; for JSON Lines they go into the card, as types cannot be told from early rows alone.
+
+    Args:
+        several: rows may hold more than one conversation: token ids then say where each begins.
+    """
     if config.format in ("parquet", "jsonl"):
         return schema_of(Example)
     carried = [(PROVENANCE, pa.string())] if config.provenance else []
-    return pa.schema([("id", pa.string()), *_COLUMNS[config.format], *carried])
+    apart = _APART if several and config.format == "tokenized" else ()
+    return pa.schema([("id", pa.string()), *_COLUMNS[config.format], *apart, *carried])
 
 
 def export_samples(out: Path, examples: Path, config: ExportConfig, *, chat: Chat | None = None) -> Manifest:
@@ -210,7 +218,8 @@ class _Plan:
         self.config, self.chat, self.system = config, chat, system
         self.info: dict[str, Any] = {}
         self.context = False
-        self.schema = row_schema(config) if config.format in ("parquet", "tokenized") else None
+        several = config.format == "tokenized" and _has_pairs(folder, source)
+        self.schema = row_schema(config, several) if config.format in ("parquet", "tokenized") else None
         if config.format == "llamafactory":
             assert chat is not None
             self.template, added = (config.template, None) if config.template else llamafactory.match_template(chat)
@@ -258,6 +267,14 @@ def _has_context(folder: Path, manifest: Manifest) -> bool:
                 if pc.any(pc.equal(roles, "assistant")).as_py():
                     return True
     return False
+
+
+def _has_pairs(folder: Path, manifest: Manifest) -> bool:
+    """Whether any sample is two conversations in one row."""
+    return any(
+        pc.any(pc.equal(pq.read_table(folder / name, columns=["mode"]).column("mode"), MASKED_PAIR)).as_py()
+        for name in data_files(manifest)
+    )
 
 
 def _write_file(path: Path, sidecar: Path, rows: Iterable[Example], plan: _Plan, facts: Facts) -> list[Reject]:

@@ -8,7 +8,8 @@ alpaca             {"system", "history": [[user, assistant]…], "instruction", 
 text               {"text": ChatML}                          (read only)
 
 A shape that cannot hold a sample's meaning refuses it: messages, sharegpt and alpaca train every assistant
-turn, so a turn that stands in the sample as untrained context would be trained by their readers.
+turn, so a turn that stands in the sample as untrained context would be trained by their readers.  None of them
+holds a masked pair: its two conversations would be read as one, of which the second half sees the first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from long1k.chat import documents
 from long1k.rows import Example, Message, Span, from_dict, to_dict
 
 PROVENANCE = "long1k"
@@ -75,8 +77,23 @@ def untrained_turns(example: Example) -> int:
     return sum(message.role == "assistant" for message in example.prompt)
 
 
+def _apart(example: Example) -> Refusal | None:
+    """Why a list of messages cannot hold the sample, if it is more than one conversation."""
+    number = len(documents(example))
+    if number == 1:
+        return None
+    return Refusal(
+        "several_conversations",
+        f"a {example.mode} is {number} conversations of which none sees another; messages in one row would be one "
+        "(parquet, jsonl and tokenized hold it)",
+    )
+
+
 def _turns(example: Example, context: bool) -> tuple[str, list[Message]] | Refusal:
     """The system text ("" if none) and the alternating turns after it."""
+    apart = _apart(example)
+    if apart is not None:
+        return apart
     if not context and untrained_turns(example):
         return Refusal(
             "untrained_turn", f"{untrained_turns(example)} assistant turns are context, and would be trained"
@@ -99,12 +116,15 @@ def _listed(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 
 def to_prompt_completion(example: Example) -> dict[str, Any] | Refusal:
-    """TRL's conversational prompt and completion; holds every sample."""
-    return {"prompt": _listed(example.prompt), "completion": _listed(example.completion)}
+    """TRL's conversational prompt and completion; holds every sample of one conversation."""
+    return _apart(example) or {"prompt": _listed(example.prompt), "completion": _listed(example.completion)}
 
 
 def to_messages(example: Example) -> dict[str, Any] | Refusal:
     """One list of messages; every assistant turn is trained."""
+    apart = _apart(example)
+    if apart is not None:
+        return apart
     if untrained_turns(example):
         return Refusal(
             "untrained_turn", f"{untrained_turns(example)} assistant turns are context, and would be trained"

@@ -80,7 +80,8 @@ def plan_upload(folder: Path, to: str, *, allow_unknown_license: bool = False) -
             f"{folder}: the licence of {unknown:,} of {sum(facts['licenses'].values()):,} entries is unknown",
             "name the licence of each source when it is collected, or add --allow-unknown-licence",
         )
-    write_card(folder, manifest, row_type)
+    if not (folder / CARD).is_file():  # one that is there may be edited, or know the pool and the language
+        write_card(folder, manifest, row_type)
     sizes = {name: (folder / name).stat().st_size for name in sorted(manifest.files)}
     sizes[MANIFEST] = len(_public(manifest))
     sizes[CARD] = len(_card(folder, to))

@@ -24,6 +24,7 @@ from long1k.tables import PART_ROWS, Manifest, TableWriter, file_digest, fingerp
 STAGE = "import-samples/1"
 SUFFIXES = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".parquet")
 _NO_DATA = ("manifest.json", "progress.json", "dataset_info.json", "dataset_infos.json", "findings.json", "recipe.json")
+_OURS = re.compile(r"rejected(-\d+)?\.parquet|ds_\w+\.json")  # rejected rows of a table, settings of DeepSpeed
 _BATCH_ROWS = 64
 _LABEL = re.compile(r"^[ \t]*(?:[#]{1,6}[ \t]*)?(?:\*\*)?(?:problem|question)[ \t]*#?(\d{1,3})[ \t]*[:.)]", re.I | re.M)
 
@@ -52,8 +53,8 @@ def data_paths(paths: Sequence[Path]) -> list[Path]:
             raise IncompleteError(f"{path} was never finished", "run the command that makes it again")
         inside = [
             one for one in path.rglob("*")
-            if one.is_file() and one.name.lower().endswith(SUFFIXES) and not one.name.startswith((".", "rejected"))
-            and one.name not in _NO_DATA and not one.name.startswith("ds_")
+            if one.is_file() and one.name.lower().endswith(SUFFIXES) and not one.name.startswith(".")
+            and one.name not in _NO_DATA and _OURS.fullmatch(one.name) is None
         ]  # fmt: skip
         if not inside:
             raise DataError(f"{path} holds no data files", f"known endings: {', '.join(SUFFIXES)}")
@@ -188,7 +189,8 @@ def _sample(
         if special is not None:
             return Refusal("special_token", f"message {at} holds {special!r}, which would end a turn in training")
     try:
-        total, supervised = chat.count_example(parsed.prompt, parsed.completion)
+        mode = "" if parsed.provenance is None else parsed.provenance["mode"]
+        total, supervised = chat.count_documents_of(mode, parsed.prompt, parsed.completion)
     except Long1kError as error:
         return Refusal("template", error.what)
     texts = [text for message in messages for text in (message.role, message.content)]

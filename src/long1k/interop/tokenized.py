@@ -15,14 +15,20 @@ IGNORED = -100  # the label that PyTorch's cross-entropy skips
 
 
 def to_tokenized(example: Example, chat: Chat) -> dict[str, Any] | Refusal:
-    """``input_ids`` and ``labels`` (-100 where no loss is taken), as the trainer has them; shapes T, T."""
-    encoded = chat.encode_example(example.prompt, example.completion)
-    if len(encoded.ids) != example.num_tokens:
-        return Refusal("other_tokenizer", f"{len(encoded.ids):,} tokens here, {example.num_tokens:,} in the table")
-    labels = [token if on else IGNORED for token, on in zip(encoded.ids, encoded.trained, strict=True)]
+    """``input_ids`` and ``labels`` (-100 where no loss is taken), as the trainer has them; shapes T, T.
+
+    ``lengths`` are those of the conversations in the row, in order; ``position_ids`` (T) begin again at 0 in each.
+    """
+    encoded = chat.encode_documents(example)
+    ids = [token for one in encoded for token in one.ids]
+    if len(ids) != example.num_tokens:
+        return Refusal("other_tokenizer", f"{len(ids):,} tokens here, {example.num_tokens:,} in the table")
+    labels = [token if on else IGNORED for one in encoded for token, on in zip(one.ids, one.trained, strict=True)]
     if all(label == IGNORED for label in labels):
         return Refusal("nothing_trained", "no token carries loss")
-    return {"input_ids": encoded.ids, "labels": labels, "length": len(encoded.ids)}
+    positions = [at for one in encoded for at in range(len(one.ids))]
+    lengths = [len(one.ids) for one in encoded]
+    return {"input_ids": ids, "labels": labels, "length": len(ids), "lengths": lengths, "position_ids": positions}
 
 
 def tokenized_provenance(example: Example) -> str:
@@ -43,8 +49,11 @@ def from_tokenized(row: Mapping[str, Any], chat: Chat) -> Parsed | Refusal:
     for candidate in _candidates(row, ids, trained, chat):
         if isinstance(candidate, Refusal):
             return candidate
-        encoded = chat.encode_example(candidate.prompt, candidate.completion)
-        if encoded.ids == ids and encoded.trained == trained:
+        mode = candidate.provenance["mode"] if candidate.provenance is not None else ""
+        encoded = chat.encode_documents_of(mode, candidate.prompt, candidate.completion)
+        if [token for one in encoded for token in one.ids] == ids and [
+            on for one in encoded for on in one.trained
+        ] == trained:
             return candidate
     return Refusal("other_tokens", "the ids do not come out again: another tokenizer, template or loss mask")
 
@@ -59,6 +68,9 @@ def _candidates(row: Mapping[str, Any], ids: list[int], trained: list[bool], cha
             inner = {}
         if isinstance(inner.get("prompt"), list):
             return [read_row(inner)]
+    lengths = row.get("lengths")
+    if isinstance(lengths, list) and len(lengths) > 1:
+        return [Refusal("several_conversations", f"{len(lengths)} conversations in one row, and no provenance")]
     vocab = chat.tokenizer.vocab_size
     if not ids or min(ids) < 0 or max(ids) >= vocab:
         return [Refusal("other_tokens", f"ids outside of the tokenizer's {vocab:,}")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, permutations
 
-from long1k.chat import Chat, documents_of
+from long1k.chat import Chat
 from long1k.joining.dependent import carried_options, integer_answer, refer
 from long1k.joining.exact import choose_sum, middle
 from long1k.joining.lengths import Part
@@ -214,10 +214,7 @@ class Builder:
     def _example(self, members: Sequence[Trace], linkers: Sequence[str], joined: Joined) -> Made:
         spec, num = self.spec, len(members)
         mode = "single" if num == 1 and spec.mode in ("independent", "no_linker") else spec.mode
-        total = supervised = 0
-        for prompt, completion in documents_of(mode, joined.prompt, joined.completion):
-            tokens, trained = self.chat.count_example(prompt, completion)
-            total, supervised = total + tokens, supervised + trained
+        total, supervised = self.chat.count_documents_of(mode, joined.prompt, joined.completion)
         texts = [text for m in (*joined.prompt, *joined.completion) for text in (m.role, m.content)]
         return Example(
             example_id=content_id("e", self.arm, *texts),

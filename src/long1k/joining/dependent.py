@@ -37,6 +37,8 @@ _LABELLED = re.compile(
     re.IGNORECASE,
 )
 _ENUMERATES = re.compile(r"(?:^|\n|[.:;,] |\band )\s*\(?$")
+_OPENS_FORMULA = re.compile(r"(?:\$|\\\(|\\\[)\s*\(?\s*$")
+_OPENS_ITEM = re.compile(r"(?:^|\n|[.:;,]\s+)(?:\$|\\\()\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,11 @@ def _safe_in_math(before: str, after: str) -> bool:
     ):
         return False
     if re.search(r"[}\)\]|]$", before) or re.search(_LABELLED, before):
+        return False
+    # "$(2) y$ is …", "$2)$ Then …" and "$2.$ There …" number what follows.
+    if re.match(r"\s*\)", after) and _OPENS_FORMULA.search(before):
+        return False
+    if re.match(r"\s*(?:\$|\\\))?\.", after) and _OPENS_ITEM.search(before):
         return False
     # "$3$-digit" and "$4$th": the formula is part of a word.
     return not re.match(r"(?:\$\$?|\\\)|\\\])[-–A-Za-z]", after)

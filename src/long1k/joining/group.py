@@ -110,6 +110,12 @@ class Group:
                 f"arm {self.arm}: {base.name} has samples of a single trace, which have no other order",
                 "extend an arm whose samples have two traces or more",
             )
+        alone = self.spec.target is None and self.spec.window is None and self.spec.like is None
+        if self.spec.mode == "masked_pair" and alone and any(len(own) != 2 for own in base.trace_ids):
+            raise InfeasibleError(
+                f"arm {self.arm}: {base.name} has samples that are not of two traces, which make no pair",
+                "extend an arm whose samples have two traces each",
+            )
         rows = self.columns.rows_of([trace_id for own in base.trace_ids for trace_id in own])
         if (rows < 0).any():
             raise DataError(

@@ -19,7 +19,7 @@ from long1k.reporting.text import shorten
 from long1k.rows import STATUSES, Example, Prediction, R, Score, Span, from_arrow
 from long1k.tables import MANIFEST, iter_table
 
-KINDS = ("question", "label", "linker", "thinking", "solution")
+KINDS = ("question", "reference", "label", "linker", "thinking", "solution")
 _PIECE = 700
 _MESSAGES = 8
 _MORE = 40

@@ -384,17 +384,23 @@ def _published(name: str, predictions: Path, scores: Path, confidence: float, ro
     }  # fmt: skip
 
 
+def _reached(group: Mapping[str, Any]) -> str:
+    """How well a group has the lengths that it was made to; of one without a target what its length is."""
+    exact, within = group["exactly_on_target"], f"{100 * group['within_tolerance']:.0f} % within"
+    if group["target"] is not None:
+        return f", {100 * exact:.0f} % exactly on target, {within} ±{group['tolerance_tokens']} tokens"
+    if exact is not None:  # each sample has a target of its own
+        return f" (length: {group['wanted']}), {100 * exact:.0f} % exactly on target, {within} the tolerance"
+    return f" (length: {group['wanted']})"
+
+
 def _data_verdict(findings: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, arm in findings["data"].items():
         for group in arm["groups"]:
             share = f"{group['made']} of {group['requested']} samples made"
-            exact = group["exactly_on_target"]  # null where no length was aimed at
-            lines.append(
-                f"{name}: {share}, {group['min_tokens']:,}–{group['max_tokens']:,} tokens, "
-                + ("" if exact is None else f"{100 * exact:.0f} % exactly on target, ")
-                + f"{100 * group['within_tolerance']:.0f} % within ±{group['tolerance_tokens']} tokens."
-            )
+            lengths = f"{group['min_tokens']:,}–{group['max_tokens']:,} tokens"
+            lines.append(f"{name}: {share}, {lengths}{_reached(group)}.")
     for entry in findings["published"]:
         if entry["agreement"] is not None:
             lines.append(

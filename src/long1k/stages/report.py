@@ -214,6 +214,7 @@ def _arm(arm: Mapping[str, Any], seeds: Sequence[str], footnotes: Sequence[str])
 def _group(arm: str, group: Mapping[str, Any], rows: str) -> dict[str, Any]:
     return {
         "arm": arm, "rows": rows, "target": group.get("target"),
+        "wanted": group.get("wanted") or text.NOTHING,
         "made": group.get("made"), "requested": group.get("requested"),
         "range": text.number_range(group.get("min_tokens"), group.get("max_tokens")),
         "exact": group.get("exactly_on_target"), "within": group.get("within_tolerance"),
