@@ -468,3 +468,20 @@ def test_math_verify_cases(grader: MathGrader) -> None:
     # library reads and this grader does not: see docs/grader-agreement.md.
     assert len(differences) <= 58
     assert sum(correct[i] for i in differences) <= 2
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [("\\dfrac{2469}{20,\\!000}", "\\frac{2469}{20000}"), ("29,\\!322,\\!216", "29322216"), ("20,\\! 000", "20{,}000")],
+)
+def test_thousands_as_math_writes_them(gold: str, answer: str) -> None:
+    verdict = decide(gold, answer)
+    assert verdict is not None
+    assert verdict.status == "correct"
+    assert normalize("(1,\\!2)") != normalize("12")  # a pair is no number
+
+
+def test_a_frame_is_a_box() -> None:
+    found = extract_answer("So $m = 10^2 + n$ and the answer is \\framebox{399}.")
+    assert found is not None
+    assert found.value == "399"

@@ -48,6 +48,7 @@ from long1k.tables import (
     content_digest,
     fingerprint,
     is_current,
+    keep_finished,
     read_manifest,
     read_rejected,
     read_table,
@@ -467,3 +468,16 @@ def test_examples_of_nested_rows_are_rebuilt_as_rows(tmp_path: Path) -> None:
     writer.commit(1)
     assert read_table(tmp_path / "out", Example) == [example]
     assert isinstance(read_table(tmp_path / "out", Example)[0].prompt[0], Message)
+
+
+def test_a_finished_result_is_kept_where_folders_are_named_by_hand(tmp_path: Path) -> None:
+    digest = _work(tmp_path / "out").digest
+    before = keep_finished.set(True)
+    try:
+        with pytest.raises(DataError, match="finished result of score with other settings"):
+            _writer(tmp_path / "out", {"a": 2})
+        assert _work(tmp_path / "out").digest == digest
+    finally:
+        keep_finished.reset(before)
+    _writer(tmp_path / "out", {"a": 2})
+    assert not (tmp_path / "out" / MANIFEST).exists()

@@ -32,7 +32,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "unique_traces": ("traces", "different traces"),
     "parts": ("parts", "traces a sample, mean"),
     "subjects": ("domains", "share of traces by subject"),
-    "difficulty": ("difficulty", "mean difficulty of the traces that have one"),
+    "difficulty": ("difficulty", "mean difficulty, where four fifths of the traces or more have one"),
     "correct_share": ("correct", "share of traces whose answer agrees with gold"),
     "teachers": ("teachers", "share of traces by teacher"),
     "licenses": ("licences", "share of traces by licence"),
@@ -41,6 +41,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "tokens_a_step": ("tokens/step", "tokens a step, mean"),
     "tokens_trained": ("trained on", "tokens of all steps"),
 }
+MOST_KNOWN = 0.8
+"""Least share of traces with a known difficulty for which an arm's mean is shown and compared."""
 _SHARES = ("subjects", "teachers", "licenses")
 _TERMINAL = ("samples", "target", "tokens", "problems", "unique_problems", "parts", "prompt_tokens", "difficulty",
              "correct_share", "steps", "tokens_a_step")  # fmt: skip
@@ -61,13 +63,15 @@ def balance_row(arm: Arm, balance: Mapping[str, Any] | None, seed: int = 0) -> R
     if not balance or not balance["samples"]:
         return row
     samples, difficulty = balance["samples"], balance["difficulty"] or {}
+    # Of a few traces that happen to have one, a mean says nothing of the arm.
+    mean_difficulty = difficulty.get("mean") if difficulty.get("known", 1.0) >= MOST_KNOWN else None
     mean = balance["tokens"] / samples
     row |= {
         "samples": samples, "target": arm.target_tokens, "tokens": balance["tokens"], "mean_tokens": mean,
         "supervised_tokens": balance["supervised_tokens"], "prompt_tokens": balance["prompt_tokens_mean"],
         "problems": balance["problems"], "unique_problems": balance["unique_problems"],
         "unique_traces": balance["unique_traces"], "parts": balance["parts_mean"], "subjects": balance["subjects"],
-        "difficulty": difficulty.get("mean"), "correct_share": balance["correctness"].get("correct", 0.0),
+        "difficulty": mean_difficulty, "correct_share": balance["correctness"].get("correct", 0.0),
         "teachers": balance["teachers"], "licenses": balance["licenses"], "difficulty_detail": difficulty,
         "tokens_quantiles": balance["tokens_quantiles"],
     }  # fmt: skip

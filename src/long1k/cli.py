@@ -40,10 +40,19 @@ def _say(text: str) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         print(f"long1k {__version__}")
         raise typer.Exit
+    # A study's own folders follow its recipe; a folder that somebody names is theirs.
+    if context.invoked_subcommand not in ("run", "analyze", "report"):
+        from long1k.tables import keep_finished
+
+        before = keep_finished.set(True)
+        context.call_on_close(lambda: keep_finished.reset(before))
 
 
 @app.command(epilog="Example:  long1k run quickstart --smoke      long1k run my.yaml --set train.learning_rate=1e-5")
@@ -206,6 +215,9 @@ def show(
         bool, typer.Option("--tokens", help="Every token, trained and untrained, as the trainer sees it.")
     ] = False,
     rejected: Annotated[bool, typer.Option("--rejected", help="Rejected rows instead.")] = False,
+    reason: Annotated[
+        str | None, typer.Option(help="Rejected rows of this reason only, e.g. --reason wrong_answer --row 3.")
+    ] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Whole texts; by default long ones are shortened in the middle.")
     ] = False,
@@ -228,7 +240,10 @@ def show(
         return
     from long1k.display import show_row
 
-    show_row(folder, row=row, row_id=id_, tokens=tokens, rejected=rejected, full=full, tokenizer=tokenizer)
+    show_row(
+        folder, row=row, row_id=id_, tokens=tokens, rejected=rejected or reason is not None, full=full,
+        tokenizer=tokenizer, reason=reason,
+    )  # fmt: skip
 
 
 def _run_folder(folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +54,8 @@ def collect(
     tags: Annotated[
         str | None, typer.Option(help="required: thinking must be closed by a tag; auto: else split at the answer.")
     ] = None,
+    license_: Annotated[str | None, typer.Option("--license", help="Licence of rows that state none.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Teacher model of rows that state none.")] = None,
     exclude: Annotated[
         list[str], typer.Option(help="A benchmark's JSON Lines: its problems are left out. May be repeated.")
     ] = [],  # noqa: B006
@@ -75,22 +77,33 @@ def collect(
     if _is_recipe(sources):
         for option, given in (
             ("--verify", verify), ("--tags", tags), ("--field", field), ("--type", type_), ("--exclude", exclude),
+            ("--license", license_), ("--teacher", teacher),
         ):  # fmt: skip
             if given:
                 raise RecipeError(f"{option} does not go with a recipe", "set its keys: --set collect.verify=mark")
         made, config, chat, excluded = _from_recipe(sources[0], set_, tokenizer, thinking)
     else:
-        made, config = _from_files(sources, type_, verify, field, tags, set_)
+        stated = {"type": type_ or "files", "tags": tags, "license": license_, "teacher": teacher}
+        made, config = _from_files(sources, stated, verify, field, set_)
         if tokenizer is None:
             raise RecipeError("collect needs --tokenizer", "the folder of the model that will be trained")
         chat, excluded = chat_from(tokenizer, thinking or "think", None), _excluded(exclude)
     manifest = stage(out, made, config, chat, excluded=excluded, executor=Executor(workers, executor, address))
     print(collect_summary(out, manifest), flush=True)
     if manifest.rows_out == 0:
-        raise DataError(
-            "no row could be used", f"long1k show {out} --rejected shows why; map fields with --field question=NAME"
-        )
+        raise DataError("no row could be used", f"long1k show {out} --rejected shows why; {_mend(manifest.rejected)}")
     write_card(out, manifest, Trace)
+
+
+def _mend(rejected: Mapping[str, int]) -> str:
+    """What helps against the most frequent reason."""
+    most = max(rejected, key=lambda reason: rejected[reason], default="")
+    helps = {
+        "no_gold": "name the column of gold answers with --field answer=NAME, or do without: --verify keep",
+        "unclosed_thinking": "do without thinking tags: --tags auto",
+        "wrong_answer": "keep wrong answers, marked as such: --verify mark",
+    }
+    return helps.get(most, "map fields with --field question=NAME")
 
 
 def _is_recipe(sources: Sequence[str]) -> bool:
@@ -116,18 +129,16 @@ def _from_recipe(name: str, set_: Sequence[str], tokenizer: str | None, thinking
 
 
 def _from_files(
-    sources: Sequence[str], type_: str | None, verify: str | None, field: Sequence[str], tags: str | None,
+    sources: Sequence[str], stated: Mapping[str, str | None], verify: str | None, field: Sequence[str],
     set_: Sequence[str],
 ) -> Any:  # fmt: skip
     from long1k.curation.config import CollectConfig
     from long1k.plugins import validate
     from long1k.recipe import make_sources, parse_leaf, set_leaf
 
-    options: dict[str, Any] = {"type": type_ or "files"}
+    options: dict[str, Any] = {key: value for key, value in stated.items() if value is not None}
     if field:
         options["fields"] = dict(pair(text, "--field") for text in field)
-    if tags:
-        options["tags"] = tags
     specs: dict[str, dict[str, Any]] = {}
     for name, where in _names(sources).items():
         place = {"hub": where.removeprefix("hub:")} if where.startswith("hub:") else {"path": where}
@@ -163,7 +174,8 @@ def _excluded(paths: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
             question = None if isinstance(row, BadRow) else row.get(field_name("question", row, {}))
             if not isinstance(question, str) or not question.strip():
                 raise DataError(
-                    f"{path}, line {number} holds no question", "each line is an object with question or problem"
+                    f"{path}, line {number} holds no question",
+                    "--exclude reads JSON Lines: each line is an object with question or problem",
                 )
             items.append((str(number), question))
         if not items:

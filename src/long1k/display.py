@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ _SHOWN = 600  # characters of one piece, unless --full
 
 def show_row(
     folder: Path, *, row: int = 0, row_id: str | None = None, tokens: bool = False, rejected: bool = False,
-    full: bool = False, tokenizer: str | None = None,
+    full: bool = False, tokenizer: str | None = None, reason: str | None = None,
 ) -> None:  # fmt: skip
     """Print one row of a finished table.
 
@@ -52,7 +53,14 @@ def show_row(
     manifest = read_manifest(folder)
     stage = manifest.stage.split("/")[0]
     if rejected:
-        found: Any = _pick(read_rejected(folder), row, row_id, "source_row", folder)
+        rows = read_rejected(folder)
+        reasons = Counter(one.reason for one in rows)
+        if reason is not None and reason not in reasons:
+            raise DataError(
+                f"{folder} rejected no row because of '{reason}'", f"reasons: {', '.join(sorted(reasons)) or 'none'}"
+            )
+        rows = [one for one in rows if reason in (None, one.reason)]
+        found: Any = _pick(rows, row, row_id, "source_row", folder)
         _print_fields(console, found, full)
         return
     if stage not in _TYPES:

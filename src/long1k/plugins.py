@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
@@ -75,8 +76,17 @@ def explain(error: ValidationError, where: str, model: type[BaseModel]) -> Recip
             given = item.get("input")
             # A fault of keys that do not go together is said in full; the mapping they stand in tells nothing more.
             got = "" if isinstance(given, Mapping) else f" (got {str(given)[:80]!r})"
-            lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}{got}")
-    return RecipeError(f"{where}:\n  " + "\n  ".join(lines), "mend the key in the recipe or the --set option")
+            lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}{got}{_nearest(item)}")
+    return RecipeError(f"{where}:\n  " + "\n  ".join(lines), "mend that key of the recipe, or that option")
+
+
+def _nearest(item: Any) -> str:
+    """The allowed value that a wrong one resembles, of keys that take one of a few words."""
+    context = item.get("ctx") or {}
+    allowed = re.findall(r"'([^']+)'", str(context.get("expected") or context.get("expected_tags") or ""))
+    given = context.get("tag") or item.get("input")
+    close = difflib.get_close_matches(str(given), allowed, 1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _keys_at(annotation: Any, path: tuple[int | str, ...]) -> list[str]:

@@ -73,7 +73,9 @@ def balance_summary(manifest: Manifest) -> str:
     ]
     if b["difficulty"]:
         d = b["difficulty"]
-        lines.append(f"  difficulty: mean {d['mean']:.2f}, {d['min']:g} to {d['max']:g}")
+        lines.append(
+            f"  difficulty: mean {d['mean']:.2f}, {d['min']:g} to {d['max']:g}, known for {100 * d['known']:.0f} %"
+        )
     return "\n".join(lines)
 
 
@@ -112,7 +114,7 @@ def write_disagreements(path: Path, predictions: Path, scores: Path) -> int:
     """Write every labelled prediction whose label and verdict differ; returns how many."""
     lines = []
     for row, one in labelled(predictions, scores):
-        if (one.status == "correct") != row.label:
+        if one.status not in ("error", "timeout") and (one.status == "correct") != row.label:
             lines.append(
                 json.dumps(
                     {

@@ -21,6 +21,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,8 @@ from long1k.rows import SCHEMA_VERSION, R, Reject, canonical_json, from_arrow, s
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
 PART_ROWS = 4096
+keep_finished: ContextVar[bool] = ContextVar("keep_finished", default=False)
+"""Whether a finished result of another configuration is refused instead of replaced: so in commands with --out."""
 _PACKAGES = ("pyarrow", "tokenizers", "fastokens", "math-verify", "torch", "transformers", "trl", "accelerate")
 
 
@@ -222,6 +225,13 @@ def begin(folder: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[s
     """
     wanted = fingerprint(stage, config, inputs)
     make_folder(folder)
+    finished = _read_json(folder / MANIFEST)
+    if keep_finished.get() and finished.get("fingerprint") not in (None, wanted):
+        made = str(finished.get("stage")).split("/")[0]
+        raise DataError(
+            f"{folder} holds a finished result of {made} with other settings or inputs",
+            "name another folder with --out, or remove this one first",
+        )
     marker, manifest = folder / PROGRESS, folder / MANIFEST
     known = _read_json(marker)
     if known.get("fingerprint") == wanted and not manifest.is_file():

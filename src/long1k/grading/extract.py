@@ -31,14 +31,14 @@ class Extracted:
 # JSON twice have two); any other escaped character, `\{` and `\}` above all, is no brace to TeX.
 # Runs of equal braces are one token, so that deep nesting costs one step.
 _BOX_TOKEN = re.compile(
-    r"(?P<box>\\{1,2}(?:boxed|fbox)(?![A-Za-z])(?P<brace>\s*\{)?)|\\[\s\S]|(?P<opens>\{+)|(?P<closes>\}+)"
+    r"(?P<box>\\{1,2}(?:boxed|fbox|framebox)(?![A-Za-z])(?P<brace>\s*\{)?)|\\[\s\S]|(?P<opens>\{+)|(?P<closes>\}+)"
 )
 _BLANK = re.compile(r"\s*")
 # The brace-less form `\boxed 5`: up to the next blank or mathematics delimiter.
 # Its first character tells it from prose that speaks of \boxed.
 _BARE_BOX = re.compile(
     r"[ \t]+(?P<value>(?=[-+(\d\\]|[A-Za-z](?![A-Za-z]))"
-    r"(?:[^\s$\\{}]|\\(?!boxed|fbox)[A-Za-z]+|\{[^{}\n]{0,100}\})+)"
+    r"(?:[^\s$\\{}]|\\(?!boxed|fbox|framebox)[A-Za-z]+|\{[^{}\n]{0,100}\})+)"
 )
 
 _STATEMENT = re.compile(
@@ -117,7 +117,7 @@ def _trimmed(text: str, start: int, end: int, junk: str = " \t\r\n\f\v") -> Extr
 
 def _last_box(text: str) -> Extracted | None:
     """The box that closes last. One pass over offsets: to match or copy each box would be quadratic."""
-    found = [at for at in (text.find("\\boxed"), text.find("\\fbox")) if at >= 0]
+    found = [at for at in (text.find("\\boxed"), text.find("\\fbox"), text.find("\\framebox")) if at >= 0]
     if not found:
         return None
     best: tuple[int, int] | None = None

@@ -105,7 +105,7 @@ class MathGrader:
     """
 
     name = "math"
-    version = "1"
+    version = "2"
 
     def __init__(self, num_workers: int = 1, timeout_seconds: float = 5.0, memory_mib: int = 2048) -> None:
         self._pool = GraderPool(num_workers, timeout_seconds, memory_mib)

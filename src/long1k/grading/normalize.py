@@ -92,6 +92,9 @@ _NOT_UNITS = frozenset(["or", "and", "no", "none", "not", "mod", "base", "east",
 _ONE_LETTER_UNITS = frozenset("mghsL")
 
 
+_THIN_COMMA = re.compile(r"(?<=\d),(?:\\!)+ *(?=\d{3})")
+
+
 @dataclass(frozen=True)
 class Parts:
     """An answer taken apart: `name = core unit`; `name` and `unit` may be empty."""
@@ -132,7 +135,8 @@ def split(answer: str) -> Parts:
 
 def prepare(answer: str) -> str:
     """Clean the notation of an answer, and keep all that a parser of LaTeX may need."""
-    text = _unwrapped(_one_line(answer.translate(_UNICODE)))
+    # MATH writes thousands as 20,\!000 and 20,\! 000.
+    text = _unwrapped(_one_line(_THIN_COMMA.sub("", answer.translate(_UNICODE))))
     text = text.replace("\\$", "").replace("$", "")
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)

@@ -361,7 +361,7 @@ def _published(name: str, predictions: Path, scores: Path, confidence: float, ro
             else:
                 run["labelled"] += 1
                 run["agree"] += right == row.label
-            if right != row.label:
+            if score.status not in ("error", "timeout") and right != row.label:
                 disagreements.append(
                     {
                         "prediction_id": row.prediction_id,
