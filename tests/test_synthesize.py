@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import MakePool, build_trace
+from conftest import MakePool, build_trace, write_pool
 from long1k.chat import Chat, documents
 from long1k.display import show_row
 from long1k.errors import DataError, InfeasibleError, RecipeError
 from long1k.joining import group
 from long1k.joining.spec import JoinSpec
-from long1k.rows import Example, Trace, to_arrow
+from long1k.rows import Example, Message, Trace, to_arrow
 from long1k.sources.micro import MicroConfig, MicroSource
 from long1k.stages.synthesize import synthesize
 from long1k.tables import MANIFEST, Manifest, TableWriter, read_manifest, read_table, write_part
@@ -407,3 +407,29 @@ def test_exact_lengths_on_real_traces(tmp_path: Path) -> None:
             assert len(chat.encode_example(example.prompt, example.completion).ids) == example.num_tokens
         assert tolerance or {example.num_tokens for example in examples} == {3000}
     assert counts[0.0] >= 0.9 * counts[0.01] > 0
+
+
+@pytest.fixture(scope="module")
+def qwen() -> Chat:
+    return Chat(load_tokenizer(str(real_data("tokenizer_qwen2"))))
+
+
+def test_a_few_short_traces_of_another_kind_do_not_spoil_the_estimate(tmp_path: Path, qwen: Chat) -> None:
+    """The shortest answers are not boxed, so that a box is written for them; all others are."""
+    plain = [build_trace(qwen, f"What is {n}+1?", "Easy.", f"The answer is {n + 1}.", str(n + 1)) for n in range(8)]
+    boxed = [
+        build_trace(qwen, f"What is {n}+2?", f"Count on from {n}. " * (n - 9), f"\\boxed{{{n + 2}}}", str(n + 2))
+        for n in range(10, 50)
+    ]
+    write_pool(tmp_path / "pool", [*plain, *boxed], qwen)
+    middle = boxed[20]
+    length, _ = qwen.count_example(
+        [Message("user", middle.question)], [Message("assistant", qwen.write_answer(middle.thinking, middle.solution))]
+    )
+    spec = JoinSpec(window=(length, length), samples=1, mode="single")
+    synthesize(tmp_path / "out", tmp_path / "pool", arm="A", specs=[spec], seed=0, chat=qwen)
+    [made] = read_table(tmp_path / "out", Example)
+    assert (made.num_tokens, made.trace_ids) == (length, (middle.trace_id,))
+    exact = JoinSpec(target=length, tolerance=0, samples=1, mode="single")
+    synthesize(tmp_path / "exact", tmp_path / "pool", arm="A", specs=[exact], seed=0, chat=qwen)
+    assert [made.num_tokens for made in read_table(tmp_path / "exact", Example)] == [length]

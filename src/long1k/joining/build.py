@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, permutations
+from statistics import median_low
 
 from long1k.chat import Chat
 from long1k.joining.dependent import carried_options, integer_answer, refer
@@ -22,7 +23,7 @@ _ADJUSTMENTS = 6
 _ORDERS = 24  # orders of a dependent sample that are tried
 _LONGEST_WALK = 64  # characters on either side of a cut in which the exact length is sought
 
-MEASURED = 8  # traces that the tokens beyond the parts are measured on
+MEASURED = 9  # traces that the tokens beyond the parts are measured on
 
 Made = tuple[Example, int]
 
@@ -36,6 +37,15 @@ class _Plan:
     order: tuple[int, ...]
     thinkings: tuple[str, ...] | None = None
     questions: tuple[Pieces, ...] | None = None
+
+
+def measured_places(count: int) -> list[int]:
+    """Which of so many traces, in order of length, are measured: some from the shortest to the median.
+
+    The very shortest alone are often of another kind, and the longest cost more to read than they tell.
+    """
+    last = max(0, (count - 1) // 2) if count > MEASURED else max(0, count - 1)
+    return sorted({round(at * last / (MEASURED - 1)) for at in range(MEASURED)}) if count else []
 
 
 class Builder:
@@ -119,15 +129,18 @@ class Builder:
         return tokens
 
     def measure(self, parts: Sequence[Part]) -> None:
-        """Learn the tokens beyond the parts, from real samples of one, two and a few of the shortest traces.
+        """Learn the tokens beyond the parts, from real samples of one, two and a few of some of the traces.
 
         The step from one trace to two is its own: a single trace has no labels and no linking words.
+        What is usual counts: a solution whose answer must be boxed first is a dozen tokens off.
         """
-        shortest = sorted(parts, key=lambda part: (part.length, part.index))[:MEASURED]
+        ordered = sorted(parts, key=lambda part: (part.length, part.index))
+        measured = [ordered[at] for at in measured_places(len(ordered))]
 
         def extra(count: int) -> int | None:
-            tries = (self.extra(shortest[at : at + count]) for at in range(len(shortest) - count + 1))
-            return next((found for found in tries if found is not None), None)
+            tries = (self.extra(measured[at : at + count]) for at in range(len(measured) - count + 1))
+            found = [one for one in tries if one is not None]
+            return median_low(found) if found else None
 
         least, most = self.spec.parts
         two = extra(2) if most > 1 else None
@@ -135,7 +148,7 @@ class Builder:
         if two is None:
             self._step = lambda count: one
             return
-        few = min(most, len(shortest))
+        few = min(most, len(measured))
         more = extra(few) if few > 2 else None
         step = float(two - one) if more is None else (more - two) / (few - 2)
         base = two

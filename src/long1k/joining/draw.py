@@ -23,6 +23,7 @@ from long1k.rows import Example, Trace
 Seeds = Callable[[int], int]
 _GIVEN_UP = 50  # problems that are tried for one length before it is given up
 _LEAST_TRACES_COUNTED = 3
+_UNSURE = 64  # tokens that the estimate of a single trace may be off: a seam, or an answer that is boxed at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _uniform(parts: Sequence[Part], wishes: Sequence[Wish], builder: Builder, se
         estimate = part.length + builder.overhead(1)
         if len(made) == len(wishes):
             break
-        if low - 8 <= estimate <= high + 8:  # the estimate is off by a few tokens at most: a seam or a boxed answer
+        if low - _UNSURE <= estimate <= high + _UNSURE:
             one = builder.build([part], random.Random(seeds(len(made))))
             if one is not None and low <= one[1] <= high:
                 made.append(one)

@@ -16,7 +16,7 @@ import numpy as np
 
 from long1k.chat import Chat
 from long1k.errors import DataError, InfeasibleError
-from long1k.joining.build import MEASURED, Builder
+from long1k.joining.build import Builder, measured_places
 from long1k.joining.columns import Columns, Ints, eligible, hash_ids, load_traces, quantile_rows
 from long1k.joining.coverage import usable
 from long1k.joining.draw import Wish, able, draw
@@ -127,17 +127,17 @@ class Group:
         return fixed[: self.spec.samples]
 
     def _measure(self, chat: Chat) -> None:
-        """Learn what a sample has beyond its parts, from the shortest traces.
+        """Learn what a sample has beyond its parts, from some of the shorter traces.
 
         Modes that not every text allows measure again in each block, on texts that they have read.
         """
         tokens = self.columns.tokens[self.rows]
-        shortest = self.rows[np.argsort(tokens, kind="stable")[:MEASURED]]
+        measured = self.rows[np.argsort(tokens, kind="stable")[measured_places(tokens.size)]]
         plain = self.builder
         if self.spec.mode in _SHORT_TEXTS:
             plain = Builder(self.arm, self.spec.model_copy(update={"mode": "independent"}), chat, {})
-        plain.traces = load_traces(self.columns, shortest)
-        plain.measure(parts_of(self.columns, shortest))
+        plain.traces = load_traces(self.columns, measured)
+        plain.measure(parts_of(self.columns, measured))
         self.overhead = plain.overhead
 
     def bounds(self) -> tuple[int, int]:
