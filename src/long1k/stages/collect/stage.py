@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -161,7 +162,10 @@ def _refuse_own(out: Path, name: str, source: Source) -> None:
 def _spec(source: Source) -> dict[str, Any]:
     """What a recipe would say of a source, so that a trace's row can be found in it again."""
     kind = type(source)
-    return {"type": f"{kind.__module__}:{kind.__qualname__}", **source.config.model_dump(mode="json")}
+    spec = {"type": f"{kind.__module__}:{kind.__qualname__}", **source.config.model_dump(mode="json")}
+    if isinstance(spec.get("path"), str):  # a relative path means something else in another folder
+        spec["path"] = os.path.abspath(expand_path(spec["path"]))
+    return spec
 
 
 def _accuracies(config: CollectConfig) -> dict[str, float]:
