@@ -225,13 +225,6 @@ def begin(folder: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[s
     """
     wanted = fingerprint(stage, config, inputs)
     make_folder(folder)
-    finished = _read_json(folder / MANIFEST)
-    if keep_finished.get() and finished.get("fingerprint") not in (None, wanted):
-        made = str(finished.get("stage")).split("/")[0]
-        raise DataError(
-            f"{folder} holds a finished result of {made} with other settings or inputs",
-            "name another folder with --out, or remove this one first",
-        )
     marker, manifest = folder / PROGRESS, folder / MANIFEST
     known = _read_json(marker)
     if known.get("fingerprint") == wanted and not manifest.is_file():
@@ -244,6 +237,13 @@ def begin(folder: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[s
         )
     if entries and str(owner).split("/")[0] != stage.split("/")[0]:
         raise DataError(f"{folder} holds the result of {str(owner).split('/')[0]}", "name an empty or a new folder")
+    finished = _read_json(folder / MANIFEST)
+    if keep_finished.get() and finished.get("fingerprint") not in (None, wanted):
+        made = str(finished.get("stage")).split("/")[0]
+        raise DataError(
+            f"{folder} holds a finished result of {made} with other settings or inputs",
+            "name another folder with --out, or remove this one first",
+        )
     # A mark without a fingerprint stands while old work is removed, so that a kill in between
     # leaves neither a table that looks complete nor old parts that look new.
     write_atomic(marker, json.dumps({"stage": stage, "fingerprint": None}).encode())
