@@ -36,7 +36,7 @@ def pair_lengths(
     Returns:
         Indices into ``lengths``, shape m x 2.  O(n + (high - low + 1) · distinct lengths).
     """
-    order, starts, counts, least = _by_length(np.asarray(lengths), low, high, rng)
+    order, starts, counts, least, kept = _by_length(np.asarray(lengths), low, high, rng)
     low, high = low - 2 * least, high - 2 * least
     lefts, rights, sizes = _match_most(counts, low, high) if most else _match(counts, low, high, rng)
     if count is not None and count < sizes.sum():
@@ -45,16 +45,21 @@ def pair_lengths(
     left = order[_spread(starts[lefts[:, 0]] + lefts[:, 1], sizes)]
     right = order[_spread(starts[rights[:, 0]] + rights[:, 1], sizes)]
     pairs = np.stack([left, right], axis=1)
+    if kept is not None:  # only of those that are paired: a look-up at random places is what costs at 1e8
+        pairs = kept[pairs]
     return pairs if count is None else rng.permutation(pairs, axis=0)
 
 
 def _by_length(
     lengths: Ints, low: int, high: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """Usable indices sorted by length (random within one), where each length starts, how many, the least."""
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], int, npt.NDArray[np.int64] | None]:
+    """Usable places sorted by length (random within one), where each length starts, how many, the least length.
+
+    Places are indices of ``lengths``, or of the last result where that is not None: those of some length in reach.
+    """
     if lengths.size == 0 or high < low:
         empty = np.zeros(0, dtype=np.int64)
-        return empty, empty, empty, 0
+        return empty, empty, empty, 0, None
     least, most = int(lengths.min()), int(lengths.max())
     # Nobody is shorter than least or longer than most, which bounds every partner.
     first, last = max(least, low - most), min(most, high - least)
@@ -64,7 +69,7 @@ def _by_length(
         lengths = lengths[kept]
     if lengths.size == 0:
         empty = np.zeros(0, dtype=np.int64)
-        return empty, empty, empty, 0
+        return empty, empty, empty, 0, None
     whole = lengths.size <= _SHUFFLE_WHOLE
     before = rng.permutation(lengths.size) if whole else None
     if before is not None:
@@ -78,7 +83,7 @@ def _by_length(
     else:
         for at in np.flatnonzero(counts > 1):
             rng.shuffle(order[starts[at] : starts[at] + counts[at]])
-    return (order if kept is None else kept[order]), starts, counts, first
+    return order, starts, counts, first, kept
 
 
 def _match(
