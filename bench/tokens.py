@@ -8,7 +8,7 @@ from bench.common import DATA, Row, megabytes, real_responses, timed
 from long1k.tokens import Tokenizer
 
 _REPEATS = 2  # the real traces twice over: 47 MB
-_WARM = 3
+_WARM = 7
 
 
 def rows() -> list[Row]:

@@ -435,3 +435,15 @@ def test_a_broken_tokenizer_configuration_is_a_data_error(tmp_path: Path) -> Non
     (folder / "tokenizer_config.json").write_text('{"pad_token": ')
     with pytest.raises(DataError):
         Tokenizer(folder)
+
+
+def test_many_texts_in_pieces_have_the_ids_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = load_tokenizer(str(real_data("tokenizer_qwen2")))
+    texts = ["", "Wait, 12 + 7 = 19.", "\u221a2 is not rational", "", "x" * 50, "so it goes"] * 3
+    whole = [tokenizer.encode(text) for text in texts]
+    for size in (1, 20, 60, 10**9):
+        monkeypatch.setattr("long1k.tokens._PIECE", size)
+        ids, offsets = tokenizer.encode_flat(texts)
+        assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == whole
+    ids, offsets = tokenizer.encode_flat([])
+    assert (ids.tolist(), offsets.tolist()) == ([], [0])
