@@ -11,11 +11,12 @@ import os
 import subprocess
 import sys
 
+from long1k.executors.local import THREADS
+
 # name -> threads of either side (None: all cores)
 FILES: dict[str, int | None] = {
     "tokens": None, "near_duplicates": 1, "decontamination": 1, "fuzzy": 1, "pairing": 1, "collect": 1,
 }  # fmt: skip
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 _HERE = "--here"
 
 
@@ -31,7 +32,7 @@ def main(names: list[str]) -> int:
     for name in names or FILES:
         threads = FILES[name]
         env = dict(os.environ)
-        for variable in _THREADS:
+        for variable in THREADS:
             env.pop(variable, None)
             if threads is not None:
                 env[variable] = str(threads)

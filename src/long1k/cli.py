@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from long1k import __version__
+from long1k.cli_common import Address, ExecutorKind, Out, Thinking, TokenizerOption, Workers
 from long1k.cli_common import chat_from as _chat
 from long1k.cli_common import chat_of as _chat_of
 from long1k.cli_common import pair as _pair
 from long1k.cli_data import add_commands as add_data_commands
-from long1k.cli_pool import Address, ExecutorKind, Thinking, TokenizerOption
 from long1k.cli_pool import add_commands as add_pool_commands
 from long1k.errors import DataError, Long1kError
 
@@ -30,8 +30,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the result (new, or one to go on with).")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes to use; results do not depend on it.")]
 Sets = Annotated[list[str], typer.Option("--set", help="Override a leaf: key.path=value. May be repeated.")]
 
 

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from long1k.cli_common import chat_from, chat_of, pair
+from long1k.cli_common import Out, chat_from, chat_of, pair
 from long1k.errors import RecipeError
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the result (new, or one to go on with).")]
 _CARRY = "Keep where each sample comes from in a column 'long1k' (default: yes, but for token ids)."
 
 

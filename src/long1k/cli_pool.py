@@ -8,17 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from long1k.cli_common import chat_from, chat_of, pair
+from long1k.cli_common import Address, ExecutorKind, Out, Thinking, TokenizerOption, Workers, chat_from, chat_of, pair
 from long1k.errors import DataError, RecipeError
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the result (new, or one to go on with).")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes to use; results do not depend on it.")]
-ExecutorKind = Annotated[str, typer.Option(help="Where data are made: local processes, or ray (extra: ray).")]
-Address = Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. auto; default: one started here.")]
-TokenizerOption = Annotated[
-    str | None, typer.Option(help="Tokenizer folder, or package:micro. Default: the one the input was made with.")
-]
-Thinking = Annotated[str | None, typer.Option(help="Tags around the thinking: think or openthoughts.")]
 _RECIPE_ENDINGS = (".yaml", ".yml")
 
 

@@ -16,7 +16,7 @@ from long1k.progress import SILENT
 
 J = TypeVar("J")
 T = TypeVar("T")
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+THREADS = ("OMP_NUMTHREADS", "MKL_NUMTHREADS", "OPENBLAS_NUMTHREADS", "RAYON_NUMTHREADS")
 _WAITING = 2  # jobs a worker that are sent ahead, so that none idles while the next is read
 
 
@@ -24,7 +24,7 @@ def _start(threads: int, silent: bool) -> None:
     """Set up a worker: its threads, and its end when the parent is gone (a kill -9 tells nobody)."""
     if silent:
         os.environ[SILENT] = "1"
-    for name in _THREADS:
+    for name in THREADS:
         os.environ[name] = str(threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -72,7 +72,7 @@ def run_jobs(
     if not first:
         return
     context = multiprocessing.get_context("spawn")
-    for name in _THREADS:  # inherited before the worker imports anything
+    for name in THREADS:  # inherited before the worker imports anything
         os.environ.setdefault(name, str(threads))
     pool = ProcessPoolExecutor(
         min(num_workers, len(first)), mp_context=context, initializer=_start, initargs=(threads, len(first) > 1)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from long1k.jsonlines import BadRow
 from long1k.sources.raw import RawTrace
-from long1k.sources.shapes import Unusable, needed_text, text_of
+from long1k.sources.shapes import needed_text, text_of
 from long1k.sources.tabular import ReadConfig, TabularSource
 
 _LICENSE = "Apache-2.0"
@@ -41,21 +41,18 @@ class LimoRows:
 
     def __call__(self, row: Mapping[str, Any], key: str) -> list[RawTrace | BadRow]:
         """One trace a row; thinking and solution run on, and are told apart at the final answer."""
-        try:
-            return [
-                RawTrace(
-                    source_row=key,
-                    question=needed_text(row, "question"),
-                    answer=text_of(row, "answer", numbers=True),
-                    thinking=None,
-                    solution=None,
-                    response=needed_text(row, "solution"),
-                    teacher=None,
-                    subject=None,
-                    difficulty=None,
-                    difficulty_origin=None,
-                    license=self.license,
-                )
-            ]
-        except Unusable as error:
-            return [error.row(key, row)]
+        return [
+            RawTrace(
+                source_row=key,
+                question=needed_text(row, "question"),
+                answer=text_of(row, "answer", numbers=True),
+                thinking=None,
+                solution=None,
+                response=needed_text(row, "solution"),
+                teacher=None,
+                subject=None,
+                difficulty=None,
+                difficulty_origin=None,
+                license=self.license,
+            )
+        ]

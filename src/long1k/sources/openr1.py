@@ -59,17 +59,14 @@ class OpenR1Rows:
 
     def __call__(self, row: Mapping[str, Any], key: str) -> list[RawTrace | BadRow]:
         """One trace a generation; a row without any is one bad row."""
-        try:
-            question = needed_text(row, "problem")
-            answer, gold_solution = text_of(row, "answer", numbers=True), text_of(row, "solution")
-            subject, uuid = text_of(row, "problem_type"), text_of(row, "uuid")
-            generations = list_of(row, "generations")
-            if not generations:
-                raise Unusable("missing_field", "no 'generations'")
-            complete = _flags(row, "is_reasoning_complete", len(generations))
-            correct = _flags(row, "correctness_math_verify", len(generations))
-        except Unusable as error:
-            return [error.row(key, row)]
+        question = needed_text(row, "problem")
+        answer, gold_solution = text_of(row, "answer", numbers=True), text_of(row, "solution")
+        subject, uuid = text_of(row, "problem_type"), text_of(row, "uuid")
+        generations = list_of(row, "generations")
+        if not generations:
+            raise Unusable("missing_field", "no 'generations'")
+        complete = _flags(row, "is_reasoning_complete", len(generations))
+        correct = _flags(row, "correctness_math_verify", len(generations))
         if not answer or not answer.strip():
             answer, gold_solution = gold_of(gold_solution)
         made: list[RawTrace | BadRow] = []

@@ -60,10 +60,7 @@ class OpenThoughtsRows:
 
     def __call__(self, row: Mapping[str, Any], key: str) -> list[RawTrace | BadRow]:
         """One trace a row."""
-        try:
-            return [self._metadata(row, key) if "deepseek_reasoning" in row else self._conversation(row, key)]
-        except Unusable as error:
-            return [error.row(key, row)]
+        return [self._metadata(row, key) if "deepseek_reasoning" in row else self._conversation(row, key)]
 
     def _metadata(self, row: Mapping[str, Any], key: str) -> RawTrace:
         question = needed_text(row, "problem")

@@ -67,10 +67,7 @@ class S1kRows:
 
     def __call__(self, row: Mapping[str, Any], key: str) -> list[RawTrace | BadRow]:
         """One trace a row."""
-        try:
-            return [self._trace(row, key)]
-        except Unusable as error:
-            return [error.row(key, row)]
+        return [self._trace(row, key)]
 
     def _trace(self, row: Mapping[str, Any], key: str) -> RawTrace:
         question = needed_text(row, "question")

@@ -157,10 +157,7 @@ class FieldMap:
 
     def __call__(self, row: Mapping[str, Any], key: str) -> list[RawTrace | BadRow]:
         """The row's trace, or why it has none."""
-        try:
-            return [self._trace(row, key)]
-        except Unusable as error:
-            return [error.row(key, row)]
+        return [self._trace(row, key)]
 
     def _trace(self, row: Mapping[str, Any], key: str) -> RawTrace:
         mapped = dict(self.fields)

@@ -20,6 +20,7 @@ from long1k.readers import RowChunk, column_names, row_chunks
 from long1k.rows import canonical_json
 from long1k.sources.hub import HubData, fetch, hub_errors, resolve, stream
 from long1k.sources.raw import RawTrace
+from long1k.sources.shapes import Unusable
 from long1k.tables import file_digest
 
 _LOAD_ROWS = 256  # held at once by whoever reads row by row
@@ -92,7 +93,11 @@ class Converter(Protocol):
         ...
 
     def __call__(self, row: dict[str, Any], key: str) -> list[RawTrace | BadRow]:
-        """The traces of a row whose place in the source is ``key``."""
+        """The traces of a row whose place in the source is ``key``.
+
+        Raises:
+            Unusable: the row has none, and why.
+        """
         ...
 
 
@@ -111,8 +116,11 @@ class TraceChunk:
                 key = f"{prefix}{number}"
                 if isinstance(row, BadRow):
                     found.append(replace(row, source_row=key))
-                else:
+                    continue
+                try:
                     found.extend(self.convert(row, key))
+                except Unusable as error:
+                    found.append(error.row(key, row))
         return found
 
 

@@ -37,7 +37,8 @@ class Keys:
         self.traces = whole.column("trace").combine_chunks()
         self.traces = self.traces.combine_chunks() if isinstance(self.traces, pa.ChunkedArray) else self.traces
         self.texts = codes_of(whole.column("text"))
-        self.problems = codes_of(whole.column("problem"))
+        self.problem_keys = whole.column("problem")
+        self.problems = codes_of(self.problem_keys)
         self.tokens = whole.column("tokens").to_numpy()
 
     def __len__(self) -> int:
@@ -186,17 +187,9 @@ def _difficulty(
         return _pass_rates(keys, num_parts)
     if origin == "accuracy":
         said = f"1 - accuracy in {config.difficulty.path}"
-        known = [accuracies.get(f"p-{key.hex()}") for key in _problem_keys(keys, num_parts).to_pylist()]
+        known = [accuracies.get(f"p-{key.hex()}") for key in keys.problem_keys.to_pylist()]
         return [None if k is None else 1 - k for k in known], [None if k is None else said for k in known]
     return nothing, nothing
-
-
-def _problem_keys(keys: Keys, num_parts: int) -> pa.ChunkedArray:
-    """The hash of each row's problem."""
-    return pa.concat_tables(
-        pq.read_table(keys_path(keys.folder, index), columns=["problem"]).replace_schema_metadata(None)
-        for index in range(num_parts)
-    ).column("problem")
 
 
 def _pass_rates(keys: Keys, num_parts: int) -> tuple[Sequence[float], Sequence[str]]:
@@ -205,8 +198,7 @@ def _pass_rates(keys: Keys, num_parts: int) -> tuple[Sequence[float], Sequence[s
         pq.read_table(keys.folder / f"outcomes-{index:05d}.parquet").replace_schema_metadata(None)
         for index in range(num_parts)
     )
-    own = _problem_keys(keys, num_parts)
-    both = pa.chunked_array([*own.chunks, *attempts.column("problem").chunks], pa.binary(KEY_BYTES))
+    both = pa.chunked_array([*keys.problem_keys.chunks, *attempts.column("problem").chunks], pa.binary(KEY_BYTES))
     codes = codes_of(both)
     of_row, of_attempt = codes[: len(keys)], codes[len(keys) :]
     size = int(codes.max(initial=0)) + 1

@@ -115,7 +115,6 @@ def stage_part(job: PartJob) -> None:
         "text": pa.array([_key(_text_id(t)) for t in traces], pa.binary(KEY_BYTES)),
         "problem": pa.array([_key(t.problem_id) for t in traces], pa.binary(KEY_BYTES)),
         "tokens": pa.array([t.num_thinking_tokens + t.num_solution_tokens for t in traces], pa.int64()),
-        "split": pa.array([t.split for t in traces], pa.string()),
     }
     for name, values in signatures.items():
         columns[name] = pa.array([row.tobytes() for row in values], pa.binary())
@@ -280,10 +279,7 @@ def _verify(
             (said, one, next(verdicts) if said is not None else None) for one, said in zip(gold, answer, strict=True)
         ]
         value, fault = _judged(found)
-        if value is True or config.verify == "mark":
-            made.append((candidate, value, None))
-        else:
-            made.append((candidate, value, fault))
+        made.append((candidate, value, None if config.verify == "mark" else fault))
     return made
 
 
