@@ -22,8 +22,9 @@ Bytes = npt.NDArray[np.uint8]
 _WORD = re.compile(rb"[A-Za-z0-9]+")
 # Small letters and digits as they are, capital letters small, all else a space.
 _SMALL = bytes(c if chr(c).isalnum() else 32 for c in bytes(range(128)).lower()) + b" " * 128
-_TABLE_BITS = 22
-_SHIFT = np.uint32(32 - _TABLE_BITS)
+# The first table is asked for every word and has to stay in the cache; the second, asked rarely, has few false marks.
+_TABLE_BITS = (20, 22)
+_SHIFT, _SECOND_SHIFT = (np.uint32(32 - bits) for bits in _TABLE_BITS)
 _FIRST, _SECOND = np.uint32(0x9E3779B1), np.uint32(0x27D4EB2F)
 _PHRASE = 5  # problems that have an n-gram in common which is then no sign of one of them
 _CHUNK = 1 << 19  # bytes worked on at a time: measured best among powers of two
@@ -49,6 +50,24 @@ def ngrams(sequence: Sequence[bytes], num_words: int) -> list[bytes]:
     return [b" ".join(sequence[i : i + num_words]) for i in range(len(sequence) - num_words + 1)]
 
 
+class _Room:
+    """Arrays to work in, made once: with fresh ones, half the time would go into fetching memory from the system."""
+
+    def __init__(self) -> None:
+        self._size = -1
+
+    def of(self, size: int) -> _Room:
+        """Room for ``size`` bytes of text, in which there are at most half as many words."""
+        if size > self._size:
+            self._size, num_words = size, size // 2 + 1
+            self.bytes = [np.empty(size, dtype=np.uint8) for _ in range(2)]
+            self.flags = [np.empty(size, dtype=bool) for _ in range(2)]
+            self.codes = np.empty(num_words, dtype=np.uint8)
+            self.numbers = [np.empty(num_words, dtype=np.uint32) for _ in range(2)]
+            self.places = np.empty(num_words, dtype=np.intp)
+        return self
+
+
 class NgramIndex:
     """Looks for n-grams of known texts in others.
 
@@ -65,13 +84,14 @@ class NgramIndex:
         # Possessive: a run that ends too early is given up at once.
         self._run = re.compile(rb"[A-Za-z0-9]++(?:[^A-Za-z0-9]++[A-Za-z0-9]++){%d}" % (num_words - 1))
         # Two tables, by different parts of the same number: a place has to be marked in both.
-        self._tables = np.zeros((2, 1 << _TABLE_BITS), dtype=bool)
+        self._tables = [np.zeros(1 << bits, dtype=bool) for bits in _TABLE_BITS]
+        room = _Room()
         for _, data, ends in _chunks(sorted(gram.decode() for gram in self.known)):
-            starts, mixed = self._mix(data)
+            starts, mixed = self._mix(data, room.of(len(data)))
             begins = np.searchsorted(starts, ends[:-1])
             first_words = mixed[np.append(0, begins)]
-            self._tables[0, first_words >> _SHIFT] = True
-            self._tables[1, (first_words * _SECOND) >> _SHIFT] = True
+            self._tables[0][first_words >> _SHIFT] = True
+            self._tables[1][(first_words * _SECOND) >> _SECOND_SHIFT] = True
 
     def __reduce__(self) -> tuple[type[NgramIndex], tuple[frozenset[bytes], int]]:
         """Other processes get the n-grams and make the tables again: that is quicker than sending them."""
@@ -85,38 +105,51 @@ class NgramIndex:
         """All places of each text where an n-gram of a known text starts, in order."""
         return self._scan(texts, first_only=False)
 
-    def _mix(self, data: bytes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint32]]:
-        """(start of every word, number of the n words from there); data ends with _PAD."""
+    def _mix(self, data: bytes, room: _Room) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint32]]:
+        """(start of every word, number of the n words from there); data ends with _PAD. Good until the next call."""
         raw = np.frombuffer(data, dtype=np.uint8)
-        letters = raw | np.uint8(32)
-        inside = (letters - np.uint8(97)) < np.uint8(26)
-        inside |= (raw - np.uint8(48)) < np.uint8(10)
-        starts = np.flatnonzero(inside[1:-3] > inside[:-4]) + 1
+        size = len(raw)
+        letters = np.bitwise_or(raw, np.uint8(32), out=room.bytes[0][:size])
+        far = np.subtract(letters, np.uint8(97), out=room.bytes[1][:size])
+        inside = np.less(far, np.uint8(26), out=room.flags[0][:size])
+        np.subtract(raw, np.uint8(48), out=far)
+        inside |= np.less(far, np.uint8(10), out=room.flags[1][:size])
+        begins = np.greater(inside[1:-3], inside[:-4], out=room.flags[1][: size - 4])
+        starts = np.flatnonzero(begins)
+        starts += 1
         if inside[0]:
             starts = np.append(0, starts)
         if len(starts) < self.num_words:
             return starts[:0], np.zeros(0, dtype=np.uint32)
         # One byte of a word: its first two letters, the second left out where there is none.
-        second = inside[1:-2]
-        codes = letters[:-3] * np.uint8(7)
-        codes += (letters[1:-2] * np.uint8(29)) * second.view(np.uint8)
-        mixed = codes.take(starts).astype(np.uint32)
+        second = np.multiply(letters[1:-2], np.uint8(29), out=far[:-3])
+        second *= inside[1:-2].view(np.uint8)
+        letters *= np.uint8(7)
+        second += letters[:-3]
+        codes = second.take(starts, out=room.codes[: len(starts)], mode="clip")
+        mixed = room.numbers[0][: len(starts)]
+        mixed[:] = codes
         width, factor = 1, 0x85EBCA6B
         while width < self.num_words:  # two runs of words, one behind the other, make a run twice as long
             step = min(width, self.num_words - width)
-            longer = mixed[:-step] * np.uint32(factor & 0xFFFFFFFF)
+            longer = room.numbers[1][: len(mixed) - step]
+            np.multiply(mixed[:-step], np.uint32(factor & 0xFFFFFFFF), out=longer)
             longer += mixed[step:]
+            room.numbers.reverse()
             mixed, width, factor = longer, width + step, factor * 0xC2B2AE35
         mixed *= _FIRST
         return starts[: len(mixed)], mixed
 
     def _scan(self, texts: Sequence[str], *, first_only: bool) -> list[list[Hit]]:
         found: list[list[Hit]] = [[] for _ in texts]
+        room = _Room()
         for first, data, ends in _chunks(texts):
-            starts, mixed = self._mix(data)
+            starts, mixed = self._mix(data, room.of(len(data)))
+            places = np.right_shift(mixed, _SHIFT, out=room.places[: len(mixed)])
             # mode="clip" spares the check of bounds; places are within the table by their making.
-            rough = np.flatnonzero(self._tables[0].take((mixed >> _SHIFT).astype(np.intp), mode="clip"))
-            looks = starts[rough[self._tables[1].take((mixed[rough] * _SECOND) >> _SHIFT)]]
+            marked = self._tables[0].take(places, out=room.flags[1][: len(mixed)], mode="clip")
+            rough = np.flatnonzero(marked)
+            looks = starts[rough[self._tables[1].take((mixed[rough] * _SECOND) >> _SECOND_SHIFT)]]
             if not len(looks):
                 continue
             numbers = np.searchsorted(ends, looks, side="right")
