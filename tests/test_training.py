@@ -78,10 +78,6 @@ def token_losses(model: Any, batch: dict[str, Any]) -> Any:
     return flat[labels[:, 1:].reshape(-1) != IGNORED]
 
 
-def as_dicts(rows: list[TrainRow]) -> list[dict[str, Any]]:
-    return [{"input_ids": r.input_ids, "labels": r.labels, "lengths": r.lengths} for r in rows]
-
-
 def test_only_assistant_text_and_its_end_token_are_trained(data: Path, chat: Chat) -> None:
     for row, example in zip(rows_of(data, chat), read_table(data, Example), strict=True):
         text = chat.tokenizer.decode([label for label in row.labels if label != IGNORED])
@@ -110,13 +106,13 @@ def test_packed_samples_do_not_see_each_other(data: Path, chat: Chat) -> None:
     model = fresh(chat).eval()
     rows = rows_of(data, chat)
     padding = pad_id(chat.tokenizer, chat.end_id)
-    alone = torch.cat([token_losses(model, collate(as_dicts([row]), padding)) for row in rows])
-    padded = token_losses(model, collate(as_dicts(rows), padding))
-    packed = token_losses(model, collate(as_dicts(pack(rows, 200)), padding))
+    alone = torch.cat([token_losses(model, collate([row], padding)) for row in rows])
+    padded = token_losses(model, collate(rows, padding))
+    packed = token_losses(model, collate(pack(rows, 200), padding))
     assert torch.allclose(alone, padded, atol=1e-5)
     assert torch.allclose(alone.sort().values, packed.sort().values, atol=1e-5)
     # The check can fail: the same rows with positions that run on do see each other.
-    leaking = collate(as_dicts(pack(rows, 200)), padding)
+    leaking = collate(pack(rows, 200), padding)
     leaking["position_ids"] = torch.arange(leaking["input_ids"].shape[1]).expand_as(leaking["input_ids"])
     assert not torch.allclose(alone.sort().values, token_losses(model, leaking).sort().values, atol=1e-3)
 
@@ -139,20 +135,20 @@ def test_the_two_of_a_masked_pair_do_not_see_each_other(data: Path, chat: Chat, 
     assert [i for row in pairs for i in row.labels] == [i for row in apart for i in row.labels]
     model = fresh(chat).eval()
     padding = pad_id(chat.tokenizer, chat.end_id)
-    alone = torch.cat([token_losses(model, collate(as_dicts([row]), padding)) for row in apart])
-    batch = collate(as_dicts(pairs), padding)
+    alone = torch.cat([token_losses(model, collate([row], padding)) for row in apart])
+    batch = collate(pairs, padding)
     assert "attention_mask" not in batch
     assert batch["position_ids"][0, : sum(pairs[0].lengths)].tolist() == [i for n in pairs[0].lengths for i in range(n)]
     assert torch.allclose(alone, token_losses(model, batch), atol=1e-5)
     single = rows_of(data, chat)[:3]  # beside and among samples of one conversation
-    both = torch.cat([alone, *(token_losses(model, collate(as_dicts([row]), padding)) for row in single)])
+    both = torch.cat([alone, *(token_losses(model, collate([row], padding)) for row in single)])
     for rows in ([*pairs, *single], pack([*pairs, *single], 200)):
-        found = token_losses(model, collate(as_dicts(rows), padding))
+        found = token_losses(model, collate(rows, padding))
         assert torch.allclose(both.sort().values, found.sort().values, atol=1e-5)
     packed = pack(pairs, 200)
     assert sorted(n for row in packed for n in row.lengths) == sorted(n for row in pairs for n in row.lengths)
     # The check can fail: as one conversation the second does see the first.
-    leaking = collate(as_dicts([TrainRow(r.input_ids, r.labels, [len(r.labels)]) for r in pairs]), padding)
+    leaking = collate([TrainRow(r.input_ids, r.labels, [len(r.labels)]) for r in pairs], padding)
     assert not torch.allclose(alone, token_losses(model, leaking), atol=1e-3)
 
 
@@ -174,7 +170,7 @@ def plain_loop(rows: list[TrainRow], chat: Chat, steps: int, batch: int, lr: flo
     losses = []
     for step in range(steps):
         chunk = [rows[i] for i in order[step * batch : (step + 1) * batch]]
-        tensors = collate(as_dicts(chunk), pad_id(chat.tokenizer, chat.end_id))
+        tensors = collate(chunk, pad_id(chat.tokenizer, chat.end_id))
         logits = model(input_ids=tensors["input_ids"], attention_mask=tensors["attention_mask"]).logits[:, :-1]
         labels = tensors["labels"][:, 1:]
         loss = torch.nn.functional.cross_entropy(
@@ -193,8 +189,8 @@ def test_loss_is_per_supervised_token_of_the_global_batch(data: Path, chat: Chat
     assert len({row.supervised for row in rows}) > 2  # unequal lengths, or the test could not fail
     wanted = plain_loop(rows, chat, steps=6, batch=8, lr=1e-2)
     constant = {"scheduler": "constant", "warmup_ratio": 0.0}
-    for accumulation in (1, 2, 8):
-        _, result = run(rows, chat, tmp_path / str(accumulation), accumulation=accumulation, **constant)
+    for size in (8, 4, 3, 1):
+        _, result = run(rows, chat, tmp_path / str(size), layout={"micro_batch_size": size}, **constant)
         assert [entry["loss"] for entry in result.metrics] == pytest.approx(wanted, abs=1e-4)
 
 

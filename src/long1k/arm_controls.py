@@ -102,7 +102,7 @@ def _same_tokens_a_step(where: str, train: TrainConfig, long: Arm, factor: float
     if train.packing is not None:
         raise RecipeError(f"{where}: with packing a batch counts rows, not samples", "leave train.packing out")
     wanted = train.batch_size * factor
-    batch = max(1, round(wanted / train.accumulation)) * train.accumulation
+    batch = max(1, round(wanted))
     if abs(batch / wanted - 1) > TOLERANCE:
         raise RecipeError(
             f"{where}: only a batch of {wanted:.1f} samples would match the tokens, and {batch} are "

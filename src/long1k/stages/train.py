@@ -12,18 +12,14 @@ from typing import Any
 from long1k.chat import Chat
 from long1k.progress import progress
 from long1k.rows import Example
-from long1k.tables import Manifest, begin, file_digest, fingerprint, finish, is_current, read_manifest, read_table
-from long1k.tokens import Tokenizer
-from long1k.training.checkpoint import (
-    load_model,
-    model_digest,
-    new_model,
-    save_checkpoint,
-    weights_digest,
-)  # fmt: skip
-from long1k.training.config import ModelInit, TrainConfig
+from long1k.tables import Manifest, begin, fingerprint, finish, is_current, read_manifest, read_table
+from long1k.training.checkpoint import check_vocabulary, model_digest, weights_digest
+from long1k.training.config import HOW_ONLY, ModelInit, TrainConfig
 from long1k.training.data import TrainRow, make_rows, pack
-from long1k.training.sft import num_steps, train_model
+from long1k.training.job import ROWS, Job
+from long1k.training.launch import launch
+from long1k.training.prepared import write_rows
+from long1k.training.sft import num_steps
 
 STAGE = "train/1"
 METRICS = "metrics.jsonl"
@@ -62,15 +58,16 @@ def train(
     if config.packing is not None:
         rows = pack(rows, config.packing)
     preflight |= {"rows": len(rows), "steps": num_steps(config, len(rows))}
-    begin(out, STAGE, settings, inputs)
-    network = (
-        new_model(model, chat.tokenizer, chat.end_id)
-        if isinstance(model, ModelInit)
-        else load_model(model)  # fp32 always: bf16 weights would lose small updates; autocast does the rest
-    )
     if not isinstance(model, ModelInit):
-        _check_vocabulary(network, chat.tokenizer, model)
+        check_vocabulary(model, chat.tokenizer)
+    begin(out, STAGE, settings, inputs)
     work = out / "work"
+    work.mkdir(exist_ok=True)
+    write_rows(work / ROWS, rows)
+    job = Job(
+        out=out, work=work, model=model, config=config, seed=seed, tokenizer=str(chat.tokenizer.folder),
+        end_id=chat.end_id,
+    )  # fmt: skip
     name = " ".join(out.parts[-3:-1])  # in a study: the arm and its seed
     with progress(f"train {name}", int(preflight["steps"])) as step:
         seen = 0
@@ -82,16 +79,13 @@ def train(
             if on_log is not None:
                 on_log(at, steps, entry)
 
-        result = train_model(
-            network, rows, config, work=work, seed=seed, tokenizer=chat.tokenizer, end_id=chat.end_id, on_log=report
-        )
-    save_checkpoint(network, chat.tokenizer, chat.end_id, out)
+        result = launch(job, report)
     (out / METRICS).write_text("".join(json.dumps(entry) + "\n" for entry in result.metrics))
     files = [
         path for path in out.iterdir() if path.is_file() and not path.name.startswith((".", "manifest", "progress"))
     ]
     info = {
-        "preflight": preflight, "parameters": sum(p.numel() for p in network.parameters()), "steps": result.steps,
+        "preflight": preflight, "parameters": result.parameters, "steps": result.steps,
         "tokens": result.tokens, "supervised_tokens": result.supervised_tokens, "resumed_from": result.resumed_from,
         "final_loss": result.metrics[-1]["loss"] if result.metrics else None,
         "tokenizer": chat.tokenizer.digest, "template": chat.tokenizer.template_digest,
@@ -109,7 +103,7 @@ def _identity(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """What decides the checkpoint: settings, and digests of data and model."""
     settings: dict[str, Any] = {
-        "train": config.model_dump(exclude={"save_steps"}),
+        "train": config.model_dump(exclude=set(HOW_ONLY)),
         "seed": seed,
         "chat": chat.describe(),
     }
@@ -139,20 +133,3 @@ def describe_rows(rows: list[TrainRow], config: TrainConfig) -> dict[str, Any]:
         "supervised_tokens": sum(row.supervised for row in rows),
         "batch_size": config.batch_size,
     }
-
-
-def _check_vocabulary(network: Any, tokenizer: Tokenizer, folder: Path) -> None:
-    from long1k.errors import DataError
-
-    rows = int(network.get_input_embeddings().weight.shape[0])
-    if tokenizer.vocab_size > rows:
-        raise DataError(
-            f"the tokenizer has {tokenizer.vocab_size:,} ids but the model in {folder} only {rows:,} embeddings",
-            "use the model's own tokenizer",
-        )
-    own = folder / "tokenizer.json"
-    if own.is_file() and file_digest(own) != tokenizer.digest:
-        raise DataError(
-            f"the tokenizer in {folder} is not the one that the data was made with",
-            "synthesize with the model's tokenizer",
-        )

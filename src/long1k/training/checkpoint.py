@@ -124,3 +124,24 @@ def weights_digest(folder: Path) -> str:
     for path in (folder / "config.json", *sorted(folder.glob("*.safetensors"))):
         hasher.update(file_digest(path).encode())
     return hasher.hexdigest()
+
+
+def check_vocabulary(folder: Path, tokenizer: Tokenizer) -> None:
+    """Refuse a model that was made for another tokenizer, or has fewer embeddings than it has ids.
+
+    Raises:
+        DataError: saying which of the two.
+    """
+    check_model_folder(folder)
+    rows = json.loads((folder / "config.json").read_text()).get("vocab_size")
+    if isinstance(rows, int) and tokenizer.vocab_size > rows:
+        raise DataError(
+            f"the tokenizer has {tokenizer.vocab_size:,} ids but the model in {folder} only {rows:,} embeddings",
+            "use the model's own tokenizer",
+        )
+    own = folder / "tokenizer.json"
+    if own.is_file() and file_digest(own) != tokenizer.digest:
+        raise DataError(
+            f"the tokenizer in {folder} is not the one that the data was made with",
+            "synthesize with the model's tokenizer",
+        )

@@ -6,6 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from long1k.training.layout import Layout
+
+HOW_ONLY = frozenset({"layout", "save_steps", "log_to"})  # how a run goes, not what it learns
+
 
 class ModelInit(BaseModel):
     """A small Qwen2-architecture model from scratch."""
@@ -27,11 +31,49 @@ class ModelInit(BaseModel):
         return self
 
 
+class Lora(BaseModel):
+    """Low-rank adapters (arXiv 2106.09685) beside frozen weights, merged into the checkpoint at the end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0, description="adapters are scaled by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = Field(default=("all-linear",), min_length=1, description="names of layers")
+    quantized: bool = Field(default=False, description="frozen weights in 4 bits (QLoRA, arXiv 2305.14314); GPU only")
+
+
+class Rope(BaseModel):
+    """More positions than the model was made for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["yarn", "linear", "dynamic"] = "yarn"
+    factor: float = Field(gt=1, description="positions are multiplied by this")
+
+
+class EarlyStop(BaseModel):
+    """When to stop before the last step; asked for, or it never happens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loss_below: float | None = Field(default=None, gt=0, description="mean loss of the last window of steps")
+    no_better_for: int | None = Field(default=None, ge=1, description="steps without a better mean loss")
+    window: int = Field(default=20, ge=1, description="steps that the mean is taken over")
+
+    @model_validator(mode="after")
+    def _something(self) -> EarlyStop:
+        if self.loss_below is None and self.no_better_for is None:
+            raise ValueError("give loss_below or no_better_for")
+        return self
+
+
 class TrainConfig(BaseModel):
     """Hyperparameters of one supervised fine-tuning run.
 
     ``batch_size`` is the number of samples an optimiser step, over all ranks and accumulation
-    steps (of packed rows, if ``packing`` is set).  Give ``steps`` or ``epochs``.
+    steps (of packed rows, if ``packing`` is set).  Give ``steps`` or ``epochs``.  ``layout``, ``save_steps``
+    and ``log_to`` say how the run goes and may change when it is resumed; all else decides what is learned.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,7 +81,6 @@ class TrainConfig(BaseModel):
     steps: int | None = Field(default=None, ge=1)
     epochs: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=16, ge=1)
-    accumulation: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-5, gt=0)
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
@@ -51,14 +92,20 @@ class TrainConfig(BaseModel):
     packing: int | None = Field(
         default=None, ge=16, description="pack samples into rows of so many tokens; off by default"
     )
-    max_tokens: int | None = Field(default=None, ge=16, description="refuse samples longer than this; never cut")
-    gradient_checkpointing: bool = False
+    max_tokens: int | None = Field(default=None, ge=16, description="the limit of a sample's tokens; never cut")
+    over_limit: Literal["stop", "drop"] = Field(default="stop", description="what becomes of longer samples")
+    lora: Lora | None = Field(default=None, description="train adapters instead of all weights")
+    rope: Rope | None = Field(default=None, description="extend the model's positions")
+    early_stop: EarlyStop | None = None
     save_steps: int | None = Field(default=None, ge=1, description="save a resumable checkpoint every so many steps")
+    log_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = Field(
+        default=(), description="besides metrics.jsonl, which is always written"
+    )
+    layout: Layout = Layout()
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of steps and epochs")
-        if self.batch_size % self.accumulation:
-            raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulation {self.accumulation}")
+        self.layout.num_micro_batches(self.batch_size)
         return self

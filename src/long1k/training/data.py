@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from long1k.chat import Chat
@@ -24,12 +24,13 @@ class TrainRow:
 
     ``labels`` are the ids where loss is taken and -100 elsewhere; ``lengths`` are those of the
     conversations in it, in order, and sum to the row's length.  Conversations do not see each other:
-    those of packed samples, and the two of a masked pair.
+    those of packed samples, and the two of a masked pair.  ``names`` are the ids of the samples in it.
     """
 
     input_ids: list[int]
     labels: list[int]
     lengths: list[int]
+    names: list[str] = field(default_factory=list)
 
     @property
     def supervised(self) -> int:
@@ -60,7 +61,7 @@ def make_rows(examples: Sequence[Example], chat: Chat, max_tokens: int | None) -
             )
         ids = [i for one in encoded for i in one.ids]
         labels = [i if on else IGNORED for one in encoded for i, on in zip(one.ids, one.trained, strict=True)]
-        row = TrainRow(ids, labels, lengths)
+        row = TrainRow(ids, labels, lengths, [example.example_id])
         if row.supervised == 0:
             raise DataError(f"sample {example.example_id} has no token that carries loss", "check the chat template")
         if chat.end_id not in labels:
@@ -91,7 +92,10 @@ def pack(rows: Sequence[TrainRow], size: int) -> list[TrainRow]:
             space.append(size - need)
     return [
         TrainRow(
-            [i for r in b for i in r.input_ids], [i for r in b for i in r.labels], [n for r in b for n in r.lengths]
+            [i for r in b for i in r.input_ids],
+            [i for r in b for i in r.labels],
+            [n for r in b for n in r.lengths],
+            [name for r in b for name in r.names],
         )
         for b in bins
     ]
@@ -108,7 +112,7 @@ def row_order(num_rows: int, num_taken: int, seed: int) -> list[int]:
     return order[:num_taken]
 
 
-def collate(rows: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(rows: Sequence[TrainRow], pad_id: int) -> dict[str, Any]:
     """A batch of tensors, shape B × T.
 
     Unpacked rows get an attention mask.  Packed ones get position ids that start again at every
@@ -117,20 +121,20 @@ def collate(rows: Sequence[dict[str, Any]], pad_id: int) -> dict[str, Any]:
     """
     import torch
 
-    longest = max(len(row["input_ids"]) for row in rows)
+    longest = max(len(row.input_ids) for row in rows)
     input_ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
     labels = torch.full((len(rows), longest), IGNORED, dtype=torch.long)
-    packed = any(len(row["lengths"]) > 1 for row in rows)
+    packed = any(len(row.lengths) > 1 for row in rows)
     extra = torch.zeros((len(rows), longest), dtype=torch.long)
     for at, row in enumerate(rows):
-        n = len(row["input_ids"])
-        input_ids[at, :n] = torch.tensor(row["input_ids"])
-        labels[at, :n] = torch.tensor(row["labels"])
+        n = len(row.input_ids)
+        input_ids[at, :n] = torch.tensor(row.input_ids)
+        labels[at, :n] = torch.tensor(row.labels)
         if not packed:
             extra[at, :n] = 1
             continue
         start = 0
-        for length in [*row["lengths"], longest - n]:
+        for length in [*row.lengths, longest - n]:
             # The first token of a sample is predicted by its neighbour's last: never take loss there.
             if length:
                 labels[at, start] = IGNORED

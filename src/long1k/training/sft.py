@@ -19,13 +19,12 @@ from typing import Any
 
 from long1k.errors import DataError, EngineError
 from long1k.plugins import need
-from long1k.tables import write_atomic
 from long1k.tokens import Tokenizer
+from long1k.training.batches import deal
 from long1k.training.checkpoint import pad_id
 from long1k.training.config import TrainConfig
 from long1k.training.data import TrainRow, collate, row_order
-
-COMPLETE = "complete"
+from long1k.training.watch import COMPLETE, watch_training
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,7 @@ class TrainResult:
     tokens: int
     supervised_tokens: int
     resumed_from: int
+    parameters: int = 0
 
 
 def num_steps(config: TrainConfig, num_rows: int) -> int:
@@ -82,22 +82,19 @@ def train_model(
         )
     steps = num_steps(config, len(rows))
     order = row_order(len(rows), steps * config.batch_size, seed)
-    data = datasets.Dataset.from_dict(
-        {
-            "input_ids": [row.input_ids for row in rows],
-            "labels": [row.labels for row in rows],
-            "lengths": [row.lengths for row in rows],
-        }
-    ).select(order)
+    lengths = [len(row.input_ids) for row in rows]
+    dealt = deal(order, lengths, config.batch_size, config.layout)
+    data = datasets.Dataset.from_dict({"rows": dealt})
+    micro_batches = config.layout.num_micro_batches(config.batch_size) // config.layout.data_ranks
     work.mkdir(parents=True, exist_ok=True)
     arguments = _quietly(
         trl.SFTConfig,
-        output_dir=str(work), max_steps=steps, per_device_train_batch_size=config.batch_size // config.accumulation,
-        gradient_accumulation_steps=config.accumulation, learning_rate=config.learning_rate,
+        output_dir=str(work), max_steps=steps, per_device_train_batch_size=1,  # an element is a micro-batch
+        gradient_accumulation_steps=micro_batches, learning_rate=config.learning_rate,
         lr_scheduler_type=config.scheduler, warmup_steps=math.ceil(config.warmup_ratio * steps),
         weight_decay=config.weight_decay, adam_beta1=config.beta1, adam_beta2=config.beta2,
         max_grad_norm=config.max_grad_norm, bf16=config.precision == "bf16", fp16=False,
-        gradient_checkpointing=config.gradient_checkpointing, use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=config.layout.gradient_checkpointing, use_cpu=not torch.cuda.is_available(),
         train_sampling_strategy="sequential", max_length=None, packing=False, padding_free=False,
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, dataloader_num_workers=0,
         dataloader_pin_memory=False, save_strategy="steps" if config.save_steps else "no",
@@ -105,57 +102,32 @@ def train_model(
         logging_nan_inf_filter=False, report_to="none", disable_tqdm=True,
         seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
     )  # fmt: skip
-    if arguments.n_gpu > 1 or arguments.world_size > 1:
+    if arguments.world_size != config.layout.ranks or arguments.n_gpu > 1:
         raise EngineError(
-            f"{max(arguments.n_gpu, arguments.world_size)} GPUs are visible, and this version trains on one",
-            "set CUDA_VISIBLE_DEVICES=0",
+            f"{arguments.world_size} ranks run with {arguments.n_gpu} GPUs each, but the layout asks for "
+            f"{config.layout.ranks} ranks of one GPU",
+            "set train.layout.nproc to the number of GPUs (long1k starts the ranks itself)",
         )
-    metrics: list[dict[str, float]] = []
-
-    class Watch(transformers.TrainerCallback):  # type: ignore[misc, name-defined, unused-ignore]
-        """Keeps the metrics, stops on a loss that is no number, marks whole checkpoints."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            del args, control
-            if not logs or "loss" not in logs:
-                return
-            entry = {"step": float(state.global_step), **{k: float(v) for k, v in logs.items() if k in _KEPT}}
-            if not math.isfinite(entry["loss"]):
-                raise EngineError(
-                    f"the loss is {entry['loss']} at step {state.global_step}",
-                    "lower train.learning_rate, check the data",
-                )
-            metrics.append(entry)
-            if on_log is not None:
-                on_log(state.global_step, steps, entry)
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            del args, control
-            # The trainer writes many files; only this mark, written last, makes a checkpoint count.
-            folder = work / f"checkpoint-{state.global_step}"
-            write_atomic(folder / COMPLETE, json.dumps({"metrics": metrics}).encode())
-
+    watch = watch_training(work, steps, on_log)
     trainer = _quietly(
         trl.SFTTrainer,
-        model=model, args=arguments, train_dataset=data, data_collator=lambda batch: collate(batch, padding),
-        processing_class=_trainer_tokenizer(tokenizer, padding, end_id), callbacks=[Watch()],
+        model=model, args=arguments, train_dataset=data,
+        data_collator=lambda batch: collate([rows[at] for one in batch for at in one["rows"]], padding),
+        processing_class=_trainer_tokenizer(tokenizer, padding, end_id), callbacks=[watch],
     )  # fmt: skip
     trainer.remove_callback(transformers.PrinterCallback)
     start = _last_whole(work)
     if start is not None:
-        metrics += json.loads((start / COMPLETE).read_text())["metrics"]
+        watch.metrics += json.loads((start / COMPLETE).read_text())["metrics"]
     _quietly(trainer.train, resume_from_checkpoint=None if start is None else str(start))
-    taken = [rows[index] for index in order]
+    supervised = [row.supervised for row in rows]
     return TrainResult(
-        metrics=metrics,
+        metrics=watch.metrics,
         steps=steps,
-        tokens=sum(len(row.input_ids) for row in taken),
-        supervised_tokens=sum(row.supervised for row in taken),
+        tokens=sum(lengths[at] for at in order),
+        supervised_tokens=sum(supervised[at] for at in order),
         resumed_from=0 if start is None else int(start.name.rsplit("-", 1)[1]),
     )
-
-
-_KEPT = ("loss", "grad_norm", "learning_rate", "mean_token_accuracy")
 
 
 def _quietly(function: Any, *arguments: Any, **keywords: Any) -> Any:

@@ -1,0 +1,41 @@
+"""Which rows go into which micro-batch, on which rank.
+
+The trainer gets the micro-batches of the whole run as one list, in the order
+step, accumulation, rank.  Which rows a step holds is decided by the seed alone; the layout only
+deals them out.  The loss is divided by the supervised tokens of the whole step, so that the
+dealing does not matter to what is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from long1k.training.layout import Layout
+
+
+def deal_step(rows: Sequence[int], lengths: Sequence[int], num: int) -> list[list[int]]:
+    """The rows of one step in ``num`` micro-batches of nearly equal numbers; rows of like lengths together.
+
+    Neighbours in length share a micro-batch, so that little is padded, and neighbouring micro-batches run
+    side by side on the ranks, so that none waits long.
+    """
+    if num == 1:
+        return [list(rows)]
+    ranked = sorted(rows, key=lambda row: -lengths[row])
+    each, more = divmod(len(ranked), num)
+    dealt, at = [], 0
+    for number in range(num):
+        size = each + (number < more)
+        dealt.append(ranked[at : at + size])
+        at += size
+    return dealt
+
+
+def deal(order: Sequence[int], lengths: Sequence[int], batch_size: int, layout: Layout) -> list[list[int]]:
+    """All micro-batches of a run, in the order step, accumulation, rank; each is a list of row numbers."""
+    num = layout.num_micro_batches(batch_size)
+    return [
+        micro
+        for at in range(0, len(order), batch_size)
+        for micro in deal_step(order[at : at + batch_size], lengths, num)
+    ]
