@@ -1,4 +1,4 @@
-"""Commands that move data out and in: export, import, push."""
+"""Commands that move data and models out and in: export, import, card, push."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _CARRY = "Keep where each sample comes from in a column 'long1k' (default: yes, 
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Register export, import and push."""
+    """Register export, import, card and push."""
     app.command(epilog="Example:  long1k export examples --format llamafactory --out for-llamafactory")(export)
     app.command(
         "import", epilog="Example:  long1k import outputs.jsonl.gz --field label=is_correct --arm run --out predictions"
     )(import_)
+    app.command(epilog="Example:  long1k card checkpoint --predictions predictions --scores scores --licence mit")(card)
     app.command(epilog="Example:  long1k push examples --to my-team/long-traces-6k --dry-run")(push)
 
 
@@ -144,9 +145,31 @@ def _import_predictions(path: list[Path], out: Path, field: list[str], arm: str 
     print(f"{out}: {rows_line(manifest)}; {manifest.info['items']:,} questions, {len(manifest.info['arms'])} runs")
 
 
+def card(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder made by train.")],
+    predictions: Annotated[list[Path], typer.Option(help="Its predictions; give one --scores each.")] = [],  # noqa: B006
+    scores: Annotated[list[Path], typer.Option(help="Their scores, in the same order.")] = [],  # noqa: B006
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights, e.g. apache-2.0.")] = None,
+    base: Annotated[str | None, typer.Option(help="owner/name on the hub of the model it was trained from.")] = None,
+    language: Annotated[str, typer.Option(help="Language code of the samples.")] = "en",
+) -> None:
+    """Write a checkpoint's model card again, with its figures on benchmarks."""
+    from long1k.interop.model_card import read_figure, write_model_card
+    from long1k.tables import read_manifest
+
+    if len(predictions) != len(scores):
+        raise RecipeError(
+            f"{len(predictions)} --predictions and {len(scores)} --scores", "give one --scores for each --predictions"
+        )
+    made = read_manifest(checkpoint)
+    figures = [read_figure(made, one, two) for one, two in zip(predictions, scores, strict=True)]
+    path = write_model_card(checkpoint, figures=figures, license=licence, base_model=base, language=language)
+    print(f"{path}: {len(figures)} benchmark{'' if len(figures) == 1 else 's'}")
+
+
 def push(
-    folder: Annotated[Path, typer.Argument(help="Folder made by collect, synthesize, import or export.")],
-    to: Annotated[str, typer.Option(help="owner/name of the dataset on the hub.")],
+    folder: Annotated[Path, typer.Argument(help="Folder made by collect, synthesize, import, export or train.")],
+    to: Annotated[str, typer.Option(help="owner/name of the data set or model on the hub.")],
     private: Annotated[bool, typer.Option("--private", help="Make the repository private if it is new.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch to write to. Default: main.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be uploaded, send nothing.")] = False,
@@ -154,7 +177,7 @@ def push(
         bool, typer.Option("--allow-unknown-licence", help="Upload although licences of rows are not known.")
     ] = False,
 ) -> None:
-    """Upload a table or an export with its dataset card to the Hugging Face hub."""
+    """Upload a table, an export or a checkpoint with its card to the Hugging Face hub."""
     from long1k.interop.hub import plan_upload
     from long1k.interop.hub import push as upload
 

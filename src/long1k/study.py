@@ -29,6 +29,7 @@ from long1k.errors import DataError, EngineError, MissingExtraError
 from long1k.executors import Executor
 from long1k.executors.local import run_jobs
 from long1k.interop.card import write_card
+from long1k.interop.model_card import read_figure, write_model_card
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
 from long1k.progress import progress
@@ -371,7 +372,7 @@ def _cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], 
     by_name = {arm.name: arm for arm in study.arms}
 
     def describe(arm: Arm, seed: int) -> None:
-        parts = []
+        parts, figures = [], []
         if arm.train is not None:
             info = read_manifest(study.checkpoint(arm, seed)).info
             parts.append(f"loss {info['final_loss']:.3f}")
@@ -381,6 +382,10 @@ def _cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], 
                            grader_name=study.recipe.grader)  # fmt: skip
             right = scored.info["statuses"].get("correct", 0)
             parts.append(f"{name} {100 * right / max(1, scored.rows_out):.1f} %")
+            figures.append((study.folder(arm.name, seed) / "predict" / name, study.score_folder(arm, seed, name)))
+        if arm.train is not None:
+            made = read_manifest(study.checkpoint(arm, seed))
+            write_model_card(study.checkpoint(arm, seed), figures=[read_figure(made, *pair) for pair in figures])
         if scored is not None:
             told(f"{arm.name} seed {seed}", scored, ", ".join(parts))
 

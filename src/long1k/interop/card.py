@@ -149,7 +149,7 @@ def _body(
     what = (
         "solved problems (question, thinking, solution)" if row_type is Trace else "samples for supervised fine-tuning"
     )
-    yield f"# {_text(folder.resolve().name)}\n"
+    yield f"# {as_cell(folder.resolve().name)}\n"
     version = manifest.versions.get("long1k", __version__)
     yield f"{facts['rows']:,} {what}, {facts['tokens']:,} tokens, made with long1k {version}."
     if kind is not None:
@@ -163,13 +163,13 @@ def _body(
     yield from _lengths(facts, row_type)
     if row_type is Example:
         yield "\n## Balance\n"
-        yield from _counted("problems in a sample", "samples", facts["problems_a_row"])
+        yield from counted("problems in a sample", "samples", facts["problems_a_row"])
         most = facts["most_uses_of_a_problem"]
         yield f"\n{facts['unique_problems']:,} different problems, one problem in at most {most:,} samples."
     yield "\n## Sources and licences\n"
-    yield from _counted("source", "traces", facts["sources"])
+    yield from counted("source", "traces", facts["sources"])
     yield ""
-    yield from _counted("licence", "traces", facts["licenses"])
+    yield from counted("licence", "traces", facts["licenses"])
     teachers = facts["teachers"]
     if "pool" in origin:
         teachers = table_facts(origin["pool"], read_manifest(origin["pool"]), Trace)["teachers"]
@@ -177,7 +177,7 @@ def _body(
     if teachers:
         of = "this table" if facts["teachers"] else "the pool that the samples were drawn from"
         yield f"Teachers of {of}:\n"
-        yield from _counted("teacher", "traces", teachers)
+        yield from counted("teacher", "traces", teachers)
     else:
         yield "Teachers are not recorded in this table; the trace pool that it was made of names them."
     yield "\n## How it was made\n"
@@ -209,15 +209,16 @@ def _lengths(facts: Mapping[str, Any], row_type: type) -> Iterable[str]:
         yield f"\n{facts['supervised_tokens']:,} tokens ({share:.1f} %) carry loss."
 
 
-def _counted(name: str, unit: str, counts: Mapping[str, int], most: int = 30) -> Iterable[str]:
+def counted(name: str, unit: str, counts: Mapping[str, int], most: int = 30) -> Iterable[str]:
+    """Counts as a Markdown table."""
     yield f"| {name} | {unit} |\n|---|---|"
     shown = list(counts.items())[:most]
-    yield from (f"| {_text(key)} | {count:,} |" for key, count in shown)
+    yield from (f"| {as_cell(key)} | {count:,} |" for key, count in shown)
     if len(counts) > most:
         yield f"| … {len(counts) - most:,} more | {sum(counts.values()) - sum(count for _, count in shown):,} |"
 
 
-def _text(text: str) -> str:
+def as_cell(text: str) -> str:
     """A text of the data as one table cell: it may have been written by anyone."""
     flat = " ".join(str(text).split())[:120]
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", flat)
@@ -230,7 +231,7 @@ def _account(manifest: Manifest) -> Iterable[str]:
     else:
         yield f"{manifest.rows_out:,} rows out.\n"
     if manifest.rejected:
-        yield from _counted("reason", "rows", manifest.rejected)
+        yield from counted("reason", "rows", manifest.rejected)
         yield ""
     for name, key in (("Tokenizer", "tokenizer"), ("Chat template", "template")):
         found = _chat_of(manifest).get(key)
@@ -253,7 +254,7 @@ def _decontamination(manifest: Manifest, origin: Mapping[str, Any]) -> Iterable[
     if not questions:
         yield "\nNot checked against any benchmark."
         return
-    rows = ", ".join(f"{n:,} {_text(reason)}" for reason, n in found.items()) or "none"
+    rows = ", ".join(f"{n:,} {as_cell(reason)}" for reason, n in found.items()) or "none"
     yield f"\nChecked against {questions:,} benchmark questions; traces taken out: {rows} (the pool has the evidence)."
 
 

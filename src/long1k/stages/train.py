@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from long1k.chat import Chat
+from long1k.interop.facts import table_facts
+from long1k.interop.model_card import write_model_card
 from long1k.progress import progress
 from long1k.rows import Example
 from long1k.tables import Manifest, begin, fingerprint, finish, is_current, read_manifest, read_table
@@ -85,6 +87,8 @@ def train(
         path for path in out.iterdir() if path.is_file() and not path.name.startswith((".", "manifest", "progress"))
     ]
     info = {
+        "data": table_facts(examples, source, Example),
+        "base_model": "A new model" if isinstance(model, ModelInit) else model.resolve().name,
         "preflight": preflight, "parameters": result.parameters, "steps": result.steps,
         "tokens": result.tokens, "supervised_tokens": result.supervised_tokens, "resumed_from": result.resumed_from,
         "final_loss": result.metrics[-1]["loss"] if result.metrics else None,
@@ -94,6 +98,7 @@ def train(
         out, stage=STAGE, config=settings, inputs=inputs, digest=weights_digest(out), files=files, started=started,
         rows_in=source.rows_out, rows_out=source.rows_out, info=info,
     )  # fmt: skip
+    write_model_card(out)
     shutil.rmtree(work, ignore_errors=True)  # only now: a kill before the manifest resumes from it
     return manifest
 
