@@ -126,12 +126,20 @@ def _head(manifest: Manifest, license: str | None, base_model: str | None, langu
     return head
 
 
+def checkpoint_name(folder: Path) -> str:
+    """What to call a checkpoint: its folder's name, or arm and seed where a study made it."""
+    parts = folder.resolve().parts
+    if parts[-1] != "train":
+        return parts[-1]
+    return "-".join(parts[-3:-1]) if parts[-2].startswith("seed-") else parts[-2]
+
+
 def _body(
     folder: Path, manifest: Manifest, figures: Sequence[Figure], license: str | None, base_model: str | None
 ) -> Iterable[str]:
     info, train = manifest.info, manifest.config["train"]
     start = base_model or info.get("base_model") or "a model of unknown origin"
-    yield f"# {as_cell(folder.resolve().name)}\n"
+    yield f"# {as_cell(checkpoint_name(folder))}\n"
     yield (
         f"{as_cell(start)}, fine-tuned for {info['steps']:,} steps on {info['tokens']:,} tokens "
         f"({info['supervised_tokens']:,} of them supervised) with long1k "

@@ -11,7 +11,7 @@ from typing import Any
 
 from long1k.chat import Chat
 from long1k.interop.facts import table_facts
-from long1k.interop.model_card import write_model_card
+from long1k.interop.model_card import checkpoint_name, write_model_card
 from long1k.progress import progress
 from long1k.rows import Example
 from long1k.tables import Manifest, begin, fingerprint, finish, is_current, read_manifest, read_table
@@ -88,7 +88,7 @@ def train(
     ]
     info = {
         "data": table_facts(examples, source, Example),
-        "base_model": "A new model" if isinstance(model, ModelInit) else model.resolve().name,
+        "base_model": "A new model" if isinstance(model, ModelInit) else checkpoint_name(model),
         "preflight": preflight, "parameters": result.parameters, "steps": result.steps,
         "tokens": result.tokens, "supervised_tokens": result.supervised_tokens, "resumed_from": result.resumed_from,
         "final_loss": result.metrics[-1]["loss"] if result.metrics else None,
