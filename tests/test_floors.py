@@ -41,6 +41,7 @@ TOP = (
     "cli",
     "cli_pool",
     "cli_data",
+    "cli_train",
     "study",
     "display",
     "provenance",

@@ -17,6 +17,7 @@ from long1k.cli_common import chat_of as _chat_of
 from long1k.cli_common import pair as _pair
 from long1k.cli_data import add_commands as add_data_commands
 from long1k.cli_pool import add_commands as add_pool_commands
+from long1k.cli_train import add_commands as add_train_commands
 from long1k.errors import DataError, Long1kError
 
 app = typer.Typer(
@@ -84,33 +85,7 @@ def run(
     _say(f"\n{time.time() - started:.1f} s, largest process {peak / 1024:,.0f} MiB.  Open {page}")
 
 
-@app.command(epilog="Example:  long1k train examples --model ./Qwen2.5-7B-Instruct --set epochs=4 --out checkpoint")
-def train(
-    examples: Annotated[Path, typer.Argument(help="Folder made by synthesize.")],
-    out: Out,
-    model: Annotated[Path, typer.Option(help="Folder of the model to fine-tune.")],
-    set_: Sets = [],  # noqa: B006
-    seed: int = 0,
-    threads: Annotated[int, typer.Option(min=1, help="Computing threads.")] = 2,
-) -> None:
-    """Fine-tune a model on samples (--set epochs=4, learning_rate, batch_size, packing, save_steps, …)."""
-    from long1k.plugins import need, validate
-    from long1k.recipe import parse_leaf
-    from long1k.tables import read_manifest
-    from long1k.training.config import TrainConfig
-
-    values = {key: parse_leaf(value) for key, value in (_pair(text, "--set") for text in set_)}
-    if not {"steps", "epochs"} & set(values):
-        values["epochs"] = 4
-    config = validate(TrainConfig, values, "train")
-    chat = _chat_of(read_manifest(examples), str(model) if (model / "tokenizer.json").is_file() else None, None)
-    need("torch").set_num_threads(threads)
-    from long1k.stages.train import train as stage
-
-    manifest = stage(out, examples, model=model, config=config, seed=seed, chat=chat)
-    i = manifest.info
-    _say(f"{out}: {i['steps']:,} steps over {i['tokens']:,} tokens ({i['supervised_tokens']:,} supervised), "
-         f"final loss {i['final_loss']:.4f}, {manifest.wall_seconds:.1f} s")  # fmt: skip
+add_train_commands(app)
 
 
 @app.command(

@@ -19,7 +19,7 @@ from long1k.training.checkpoint import check_vocabulary, model_digest, weights_d
 from long1k.training.config import HOW_ONLY, ModelInit, TrainConfig
 from long1k.training.data import TrainRow, make_rows, pack
 from long1k.training.job import ROWS, Job
-from long1k.training.launch import launch
+from long1k.training.launch import Place, launch
 from long1k.training.prepared import write_rows
 from long1k.training.sft import num_steps
 
@@ -36,6 +36,7 @@ def train(
     seed: int,
     chat: Chat,
     on_log: Callable[[int, int, dict[str, float]], None] | None = None,
+    place: Place | None = None,
 ) -> Manifest:
     """Fine-tune one model on one table of samples; resumes where it was stopped.
 
@@ -44,6 +45,7 @@ def train(
         examples: folder of an Example table.
         model: a model folder to start from, or the shape of a new one.
         seed: order of the samples (and dropout); the weights of a new model have their own.
+        place: which of several machines this is; machine 0 runs the stage, the others join it.
 
     Raises:
         DataError: data and model do not fit each other.
@@ -81,7 +83,7 @@ def train(
             if on_log is not None:
                 on_log(at, steps, entry)
 
-        result = launch(job, report)
+        result = launch(job, report, place)
     (out / METRICS).write_text("".join(json.dumps(entry) + "\n" for entry in result.metrics))
     files = [
         path for path in out.iterdir() if path.is_file() and not path.name.startswith((".", "manifest", "progress"))
