@@ -18,7 +18,7 @@ from long1k.cli_common import pair as _pair
 from long1k.cli_data import add_commands as add_data_commands
 from long1k.cli_pool import add_commands as add_pool_commands
 from long1k.cli_train import add_commands as add_train_commands
-from long1k.errors import DataError, Long1kError
+from long1k.errors import DataError, Long1kError, StoppedError
 
 app = typer.Typer(
     name="long1k",
@@ -235,8 +235,8 @@ class _Stopped(BaseException):
     """Ctrl-C or a polite kill; not KeyboardInterrupt, which the command-line library would swallow."""
 
 
-def _stop(_signal: int, _frame: Any) -> None:
-    raise _Stopped
+def _stop(number: int, _frame: Any) -> None:
+    raise _Stopped(number)
 
 
 def main() -> None:
@@ -245,6 +245,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     try:
         app()
+    except StoppedError as error:
+        print(f"\n{error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     except Long1kError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -254,9 +257,9 @@ def main() -> None:
     except OSError as error:  # a full disk, a lost file: the user's to mend, and no bug of ours
         print(f"error: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
         sys.exit(1)
-    except _Stopped:
+    except _Stopped as stopped:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + stopped.args[0])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@
     ├── IncompleteError          a table or checkpoint has no manifest yet
     ├── InfeasibleError          what was asked for cannot be made from this pool
     ├── MissingExtraError        an optional dependency is not installed
-    └── EngineError              training or generation could not go on
+    ├── EngineError              training or generation could not go on
+    └── StoppedError             somebody stopped it, and it has saved what it had (exit code 128 + signal)
 
 A message says what went wrong, where, and how to mend it.  Bad rows are not errors:
 they go to a table's ``rejected.parquet`` with a reason.
@@ -76,3 +77,20 @@ class MissingExtraError(Long1kError):
 
 class EngineError(Long1kError):
     """Training or generation could not go on."""
+
+
+class StoppedError(Long1kError):
+    """Training was told to stop, and did so at the end of a step, with all that is needed to go on.
+
+    Args:
+        signal_number: of SIGINT or SIGTERM.
+    """
+
+    def __init__(self, what: str, mend: str | None = None, signal_number: int = 15) -> None:
+        super().__init__(what, mend)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """The signal too must come back from a worker process."""
+        return StoppedError, (self.what, self.mend, self.signal_number)

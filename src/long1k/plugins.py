@@ -19,13 +19,16 @@ _EXTRA_OF = {
     "trl": "train",
     "accelerate": "train",
     "datasets": "train",
+    "safetensors": "train",
+    "peft": "train",
+    "bitsandbytes": "gpu",
     "huggingface_hub": "hub",
     "ray": "ray",
     "py3langid": "language",
 }
 
 
-_MODELS = ("transformers", "trl", "datasets")
+_MODELS = ("transformers", "trl", "datasets", "peft")
 
 
 def need(module: str) -> Any:

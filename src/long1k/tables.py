@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -217,11 +217,60 @@ def is_current(folder: Path, wanted_fingerprint: str) -> bool:
     )
 
 
-def begin(folder: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def changes(
+    before: Mapping[str, Any], config: Mapping[str, Any], inputs: Mapping[str, str]
+) -> list[str]:
+    """What differs from a manifest or progress mark: lines ``key.path: old → new``; digests are shortened.
+
+    Args:
+        before: holds ``config`` and ``inputs`` of what was made.
+    """
+    if "config" not in before:
+        return []
+    # Old and new come from JSON, so that a list and a tuple of the same values are the same.
+    old, new = _leaves("", before["config"]), _leaves("", json.loads(canonical_json(dict(config))))
+    old |= {f"inputs.{name}": value[:12] for name, value in before.get("inputs", {}).items()}
+    new |= {f"inputs.{name}": value[:12] for name, value in inputs.items()}
+    absent = object()
+    return [
+        f"{key}: {_shown(old[key]) if key in old else 'not set'} → {_shown(new[key]) if key in new else 'not set'}"
+        for key in sorted(old | new)
+        if old.get(key, absent) != new.get(key, absent)
+    ]
+
+
+def _leaves(path: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or (not value and path):
+        return {path: value}
+    return {
+        key: leaf
+        for name, inner in value.items()
+        for key, leaf in _leaves(f"{path}.{name}" if path else str(name), inner).items()
+    }
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:40] + "…"
+
+
+def begin(
+    folder: Path,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    *,
+    precious: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> str:
     """Prepare a folder for a stage and return the fingerprint.
 
     Unfinished work of the same fingerprint is kept; work of any other is removed.  A folder
     that holds something else than a result of ours is refused, never emptied.
+
+    Args:
+        precious: unfinished work of other settings is refused like a finished result, in commands with --out.
+        say: is told what has changed when work of other settings is removed.
     """
     wanted = fingerprint(stage, config, inputs)
     make_folder(folder)
@@ -237,13 +286,21 @@ def begin(folder: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[s
         )
     if entries and str(owner).split("/")[0] != stage.split("/")[0]:
         raise DataError(f"{folder} holds the result of {str(owner).split('/')[0]}", "name an empty or a new folder")
-    finished = _read_json(folder / MANIFEST)
-    if keep_finished.get() and finished.get("fingerprint") not in (None, wanted):
-        made = str(finished.get("stage")).split("/")[0]
-        raise DataError(
-            f"{folder} holds a finished result of {made} with other settings or inputs",
-            "name another folder with --out, or remove this one first",
-        )
+    found = _read_json(manifest) or known
+    if found.get("fingerprint") not in (None, wanted):
+        finished = "config" in found and manifest.is_file()
+        differing = changes(found, config, inputs)
+        if found.get("stage") != stage:
+            differing.insert(0, f"stage: {found.get('stage')} → {stage}")
+        listed = "".join(f"\n    {line}" for line in differing)
+        if keep_finished.get() and (finished or precious):
+            what = "a finished result" if finished else "unfinished work"
+            raise DataError(
+                f"{folder} holds {what} of {stage.split('/')[0]} with other settings or inputs{':' if listed else ''}{listed}",
+                "name another folder with --out, take the change back, or remove the folder first",
+            )
+        if say is not None:
+            say(f"{folder} starts anew: its settings or inputs have changed{listed}")
     # A mark without a fingerprint stands while old work is removed, so that a kill in between
     # leaves neither a table that looks complete nor old parts that look new.
     write_atomic(marker, json.dumps({"stage": stage, "fingerprint": None}).encode())
@@ -251,7 +308,8 @@ def begin(folder: Path, stage: str, config: Mapping[str, Any], inputs: Mapping[s
     for entry in entries:
         if entry.name not in (PROGRESS, MANIFEST):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    write_atomic(marker, json.dumps({"stage": stage, "fingerprint": wanted}).encode())
+    mark = {"stage": stage, "fingerprint": wanted, "config": config, "inputs": inputs}
+    write_atomic(marker, canonical_json(mark).encode("utf-8", "surrogatepass"))
     return wanted
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,16 @@ from long1k.interop.model_card import checkpoint_name, write_model_card
 from long1k.progress import progress
 from long1k.rows import Example
 from long1k.tables import Manifest, begin, fingerprint, finish, is_current, read_manifest, read_table
+from long1k.training.adapters import ADAPTER, check_adapters
 from long1k.training.checkpoint import check_vocabulary, model_digest, weights_digest
 from long1k.training.config import HOW_ONLY, ModelInit, TrainConfig
 from long1k.training.data import TrainRow, make_rows, pack
 from long1k.training.job import ROWS, Job
 from long1k.training.launch import Place, launch
 from long1k.training.prepared import write_rows
+from long1k.training.resumable import last_whole
 from long1k.training.sft import num_steps
+from long1k.training.signals import stoppable
 
 STAGE = "train/1"
 METRICS = "metrics.jsonl"
@@ -64,8 +68,9 @@ def train(
     preflight |= {"rows": len(rows), "steps": num_steps(config, len(rows))}
     if not isinstance(model, ModelInit):
         check_vocabulary(model, chat.tokenizer)
-    begin(out, STAGE, settings, inputs)
+    check_adapters(config)
     work = out / "work"
+    begin(out, STAGE, settings, inputs, precious=last_whole(work) is not None, say=_note)
     work.mkdir(exist_ok=True)
     write_rows(work / ROWS, rows)
     job = Job(
@@ -83,15 +88,18 @@ def train(
             if on_log is not None:
                 on_log(at, steps, entry)
 
-        result = launch(job, report, place)
+        with stoppable() as stop:
+            result = launch(job, report, place)
     (out / METRICS).write_text("".join(json.dumps(entry) + "\n" for entry in result.metrics))
     files = [
-        path for path in out.iterdir() if path.is_file() and not path.name.startswith((".", "manifest", "progress"))
-    ]
+        path for path in (*out.iterdir(), *(out / ADAPTER).glob("*"))
+        if path.is_file() and not path.name.startswith((".", "manifest", "progress"))
+    ]  # fmt: skip
     info = {
         "data": table_facts(examples, source, Example),
         "base_model": "A new model" if isinstance(model, ModelInit) else checkpoint_name(model),
-        "preflight": preflight, "parameters": result.parameters, "steps": result.steps,
+        "preflight": preflight, "parameters": result.parameters,
+        "trainable_parameters": result.trainable_parameters, "checkpoint": result.checkpoint, "steps": result.steps,
         "tokens": result.tokens, "supervised_tokens": result.supervised_tokens, "resumed_from": result.resumed_from,
         "final_loss": result.metrics[-1]["loss"] if result.metrics else None,
         "tokenizer": chat.tokenizer.digest, "template": chat.tokenizer.template_digest,
@@ -102,7 +110,12 @@ def train(
     )  # fmt: skip
     write_model_card(out)
     shutil.rmtree(work, ignore_errors=True)  # only now: a kill before the manifest resumes from it
+    stop.act()
     return manifest
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _identity(

@@ -1,4 +1,4 @@
-"""Checkpoints: saved whole, proven after saving, refused when they are not what they claim."""
+"""Model folders: checked before they are loaded, refused when they are not what they claim."""
 
 from __future__ import annotations
 
@@ -29,6 +29,36 @@ def check_model_folder(folder: Path) -> None:
                 f"{folder} has pickled weights only; they can run code when loaded", "convert the model to safetensors"
             )
         raise DataError(f"{folder} has no *.safetensors: the weights are missing", "copy the model's weights as well")
+    _check_weight_files(folder)
+
+
+def _check_weight_files(folder: Path) -> None:
+    """Every weight file is as long as its header says, and none that the index names is missing; reads headers only."""
+    named: set[str] = set()
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            named = set(json.loads(index.read_text())["weight_map"].values())
+        except (ValueError, KeyError, AttributeError) as error:
+            raise DataError(f"{index} is no index of weights: {error}", "copy the model again") from None
+    for name in sorted(named | {path.name for path in folder.glob("*.safetensors")}):
+        path = folder / name
+        if not path.is_file():
+            raise DataError(f"{path} is missing; {index.name} names it", "copy the model's weights as well")
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            start = handle.read(8)
+            length = int.from_bytes(start, "little")
+            header = handle.read(length) if len(start) == 8 and length <= size - 8 else b""
+        try:
+            ends = [entry["data_offsets"][1] for key, entry in json.loads(header).items() if key != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise DataError(f"{path} is no safetensors file, or not whole", "copy the file again") from None
+        if size != 8 + length + max(ends, default=0):
+            raise DataError(
+                f"{path} has {size:,} bytes but should have {8 + length + max(ends, default=0):,}: it was cut",
+                "copy the file again",
+            )
 
 
 def new_model(init: ModelInit, tokenizer: Tokenizer, end_id: int) -> Any:
@@ -54,8 +84,8 @@ def pad_id(tokenizer: Tokenizer, end_id: int) -> int:
     return end_id
 
 
-def load_model(folder: Path) -> Any:
-    """A causal language model in fp32 from a local folder; safetensors only, no remote code.
+def load_model(folder: Path, dtype: str = "float32") -> Any:
+    """A causal language model from a local folder; safetensors only, no remote code.
 
     Training in bf16 keeps fp32 weights too (autocast): at small learning rates most updates are below
     half a unit in the last place of a bf16 weight, and would be lost.
@@ -65,7 +95,7 @@ def load_model(folder: Path) -> Any:
     transformers.utils.logging.disable_progress_bar()
     try:
         return transformers.AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            str(folder), dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
     except Exception as error:  # each library raises its own for a damaged file
         raise DataError(f"cannot load the model in {folder}: {error}", "check that the copy is complete") from None
@@ -78,32 +108,6 @@ def copy_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
             shutil.copyfile(tokenizer.folder / name, folder / name)
     if tokenizer.template is not None:
         (folder / "chat_template.jinja").write_text(tokenizer.template)
-
-
-def save_checkpoint(model: Any, tokenizer: Tokenizer, end_id: int, folder: Path) -> None:
-    """Save weights, configuration, tokenizer and template, then prove that they can be used."""
-    torch = need("torch")
-    transformers = need("transformers")
-    transformers.utils.logging.disable_progress_bar()
-    model.generation_config = transformers.GenerationConfig(
-        eos_token_id=end_id, pad_token_id=pad_id(tokenizer, end_id), do_sample=False
-    )
-    expected = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    for name, value in expected.items():
-        if not bool(torch.isfinite(value).all()):
-            raise EngineError(f"{folder}: tensor {name} is not finite", "lower train.learning_rate")
-    model.save_pretrained(str(folder), safe_serialization=True)
-    copy_tokenizer(tokenizer, folder)
-    again = load_model(folder)
-    found = again.state_dict()
-    for name, value in expected.items():
-        if name not in found or found[name].shape != value.shape:
-            raise EngineError(f"{folder}: tensor {name} was not saved whole", "check the disk, then run again")
-        if not torch.equal(found[name].float(), value.float()):
-            raise EngineError(f"{folder}: tensor {name} differs after saving", "check the disk, then run again")
-    stored = json.loads((folder / "generation_config.json").read_text()).get("eos_token_id")
-    if stored not in (end_id, [end_id]):
-        raise EngineError(f"{folder}: generation_config.json ends at {stored}, not at {end_id}", "report this")
 
 
 def model_digest(folder: Path) -> str:

@@ -12,16 +12,24 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from long1k.errors import Long1kError
+from long1k.rows import derive_seed
 from long1k.tables import write_atomic
-from long1k.tokens import load_tokenizer
-from long1k.training.checkpoint import load_model, new_model, save_checkpoint
+from long1k.tokens import Tokenizer, load_tokenizer
+from long1k.training.adapters import (
+    ADAPTER, adapted_weights, attach, load_frozen, merge, merge_saved, merged_proof, save_adapter, trainable_parameters,
+)  # fmt: skip
+from long1k.training.checkpoint import load_model, new_model
 from long1k.training.config import ModelInit, TrainConfig
+from long1k.training.data import IGNORED, TrainRow
 from long1k.training.prepared import RowFile
+from long1k.training.saving import SaveSettings, check_changed, save_checkpoint, trained_weights, weight_norms
 from long1k.training.sft import TrainResult, train_model
+from long1k.training.signals import stoppable
 
 RESULT, ROWS = "result.json", "rows.arrow"
 OnLog = Callable[[int, int, dict[str, float]], None]
@@ -52,23 +60,73 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
         EngineError: training diverged, or the saved checkpoint is not what was trained.
     """
     tokenizer = load_tokenizer(job.tokenizer)
-    network = new_model(job.model, tokenizer, job.end_id) if isinstance(job.model, ModelInit) else load_model(job.model)
+    rows = RowFile(job.work / ROWS)
+    network = load_network(job, tokenizer)
+    start = weight_norms(trained_weights(network))
     result = train_model(
-        network, RowFile(job.work / ROWS), job.config, work=job.work, seed=job.seed, tokenizer=tokenizer,
+        network, rows, job.config, work=job.work, seed=job.seed, tokenizer=tokenizer,
         end_id=job.end_id, on_log=on_log,
     )  # fmt: skip
     if int(os.environ.get("RANK", "0")) == 0:
-        save_checkpoint(network, tokenizer, job.end_id, job.out)
-        result = dataclasses.replace(result, parameters=sum(p.numel() for p in network.parameters()))
+        result = dataclasses.replace(
+            result, parameters=0, trainable_parameters=trainable_parameters(network),
+            checkpoint=check_changed(start, trained_weights(network)),
+        )  # fmt: skip
+        settings = SaveSettings(job.config.precision, prompt=prompt_of(rows[0]))
+        if job.config.lora is not None:
+            network, settings = merged_network(job, network, tokenizer, settings)
+        proof = save_checkpoint(network, tokenizer, job.end_id, job.out, settings)
+        result = dataclasses.replace(
+            result, parameters=sum(p.numel() for p in network.parameters()), checkpoint=result.checkpoint | proof
+        )
         write_atomic(job.work / RESULT, json.dumps(dataclasses.asdict(result)).encode())
     return result
+
+
+def load_network(job: Job, tokenizer: Tokenizer) -> Any:
+    """The network of a job as it starts: new or loaded, with adapters if the job trains those."""
+    lora = job.config.lora is not None
+    if isinstance(job.model, ModelInit):
+        network = new_model(job.model, tokenizer, job.end_id)
+    else:
+        network = load_frozen(job.model, job.config) if lora else load_model(job.model)
+    return attach(network, job.config, derive_seed("adapters", job.seed)) if lora else network
+
+
+def merged_network(
+    job: Job, network: Any, tokenizer: Tokenizer, settings: SaveSettings, state: dict[str, Any] | None = None
+) -> tuple[Any, SaveSettings]:
+    """A trained network with its adapters merged in, and how it is then saved: the adapters beside it.
+
+    Args:
+        state: full tensors of the adapters, where the network is sharded.
+    """
+    assert job.config.lora is not None
+    adapted = adapted_weights(network)
+    save_adapter(network, job.work / ADAPTER, state)
+    if isinstance(job.model, ModelInit):
+        base: Path | dict[str, Any] = new_model(job.model, tokenizer, job.end_id).state_dict()
+    else:
+        base = job.model
+    apart = job.config.lora.quantized or state is not None
+    merged = merge_saved(base, job.work / ADAPTER) if apart and isinstance(base, Path) else merge(network)
+    return merged, dataclasses.replace(
+        settings, beside={ADAPTER: job.work / ADAPTER}, also=merged_proof(base, adapted)
+    )
+
+
+def prompt_of(row: TrainRow) -> tuple[int, ...]:
+    """What stands in front of a row's first trained token: a prompt as the model knows them (at most 256 tokens)."""
+    first = next((at for at, label in enumerate(row.labels) if label != IGNORED), 0)
+    return tuple(row.input_ids[max(0, first - 256) : first])
 
 
 def main() -> None:
     """One rank of a job that torchrun started: ``python -m long1k.training.job WORK/job.json``."""
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
     try:
-        run_job(job)
+        with stoppable():
+            run_job(job)
     except Long1kError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,13 @@ from long1k.training.batches import deal
 from long1k.training.checkpoint import pad_id
 from long1k.training.config import TrainConfig
 from long1k.training.data import TrainRow, collate, row_order
-from long1k.training.watch import COMPLETE, watch_training
+from long1k.training.resumable import COMPLETE, check_stopped, keep_resumable, last_whole, step_of
+from long1k.training.watch import watch_training
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a run did: the logged metrics, step by step, and its size."""
+    """What a run did: the logged metrics, step by step, its size, and what was proven of its checkpoint."""
 
     metrics: list[dict[str, float]]
     steps: int
@@ -37,6 +37,8 @@ class TrainResult:
     supervised_tokens: int
     resumed_from: int
     parameters: int = 0
+    trainable_parameters: int = 0
+    checkpoint: dict[str, Any] = field(default_factory=dict)
 
 
 def num_steps(config: TrainConfig, num_rows: int) -> int:
@@ -98,7 +100,7 @@ def train_model(
         train_sampling_strategy="sequential", max_length=None, packing=False, padding_free=False,
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, dataloader_num_workers=0,
         dataloader_pin_memory=False, save_strategy="steps" if config.save_steps else "no",
-        save_steps=config.save_steps or steps, save_total_limit=2, logging_steps=max(1, steps // 50),
+        save_steps=config.save_steps or steps, save_total_limit=None, logging_steps=max(1, steps // 50),
         logging_nan_inf_filter=False, report_to="none", disable_tqdm=True,
         seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
     )  # fmt: skip
@@ -108,7 +110,7 @@ def train_model(
             f"{config.layout.ranks} ranks of one GPU",
             "set train.layout.nproc to the number of GPUs (long1k starts the ranks itself)",
         )
-    watch = watch_training(work, steps, on_log)
+    watch = watch_training(steps, on_log)
     trainer = _quietly(
         trl.SFTTrainer,
         model=model, args=arguments, train_dataset=data,
@@ -116,17 +118,19 @@ def train_model(
         processing_class=_trainer_tokenizer(tokenizer, padding, end_id), callbacks=[watch],
     )  # fmt: skip
     trainer.remove_callback(transformers.PrinterCallback)
-    start = _last_whole(work)
+    keep_resumable(trainer, work, watch.metrics)
+    start = last_whole(work)
     if start is not None:
         watch.metrics += json.loads((start / COMPLETE).read_text())["metrics"]
     _quietly(trainer.train, resume_from_checkpoint=None if start is None else str(start))
+    check_stopped(trainer, work)
     supervised = [row.supervised for row in rows]
     return TrainResult(
         metrics=watch.metrics,
         steps=steps,
         tokens=sum(lengths[at] for at in order),
         supervised_tokens=sum(supervised[at] for at in order),
-        resumed_from=0 if start is None else int(start.name.rsplit("-", 1)[1]),
+        resumed_from=0 if start is None else step_of(start),
     )
 
 
@@ -135,17 +139,6 @@ def _quietly(function: Any, *arguments: Any, **keywords: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*arguments, **keywords)
-
-
-def _last_whole(work: Path) -> Path | None:
-    """The newest checkpoint that was saved whole; broken ones are removed."""
-    found = []
-    for folder in work.glob("checkpoint-*"):
-        if (folder / COMPLETE).is_file():
-            found.append(folder)
-        else:
-            shutil.rmtree(folder)
-    return max(found, key=lambda folder: int(folder.name.rsplit("-", 1)[1]), default=None)
 
 
 def _trainer_tokenizer(tokenizer: Tokenizer, padding: int, end_id: int) -> Any:

@@ -1,33 +1,28 @@
-"""What is seen while a model trains: metrics, a stop on a loss that is no number, marks of whole checkpoints."""
+"""What is seen while a model trains: metrics, a stop on a loss that is no number."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from long1k.errors import EngineError
 from long1k.plugins import need
-from long1k.tables import write_atomic
 
-COMPLETE = "complete"
 _KEPT = ("loss", "grad_norm", "learning_rate", "mean_token_accuracy")
 
 
-def watch_training(work: Path, steps: int, on_log: Callable[[int, int, dict[str, float]], None] | None) -> Any:
+def watch_training(steps: int, on_log: Callable[[int, int, dict[str, float]], None] | None) -> Any:
     """A trainer callback with ``metrics``, what was logged step by step.
 
     Args:
-        work: where the trainer saves its checkpoints.
         steps: of the whole run.
         on_log: called with (step, steps, metrics).
     """
     transformers = need("transformers")
 
     class Watch(transformers.TrainerCallback):  # type: ignore[misc, name-defined, unused-ignore]
-        """Keeps the metrics, stops on a loss that is no number, marks whole checkpoints."""
+        """Keeps the metrics, stops on a loss that is no number."""
 
         def __init__(self) -> None:
             self.metrics: list[dict[str, float]] = []
@@ -45,11 +40,5 @@ def watch_training(work: Path, steps: int, on_log: Callable[[int, int, dict[str,
             self.metrics.append(entry)
             if on_log is not None:
                 on_log(state.global_step, steps, entry)
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            del args, control
-            # The trainer writes many files; only this mark, written last, makes a checkpoint count.
-            folder = work / f"checkpoint-{state.global_step}"
-            write_atomic(folder / COMPLETE, json.dumps({"metrics": self.metrics}).encode())
 
     return Watch()
