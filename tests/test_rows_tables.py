@@ -410,7 +410,9 @@ def test_the_result_of_another_stage_is_refused_and_left_alone(
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     assert begin(tmp_path, "score/1", CONFIG, INPUTS) == _wanted()
-    assert json.loads((tmp_path / PROGRESS).read_text()) == {"stage": "score/1", "fingerprint": _wanted()}
+    assert json.loads((tmp_path / PROGRESS).read_text()) == {
+        "stage": "score/1", "fingerprint": _wanted(), "config": CONFIG, "inputs": INPUTS,
+    }  # fmt: skip
 
 
 def test_an_unwritable_folder_is_a_data_error(tmp_path: Path) -> None:

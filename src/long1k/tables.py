@@ -217,9 +217,7 @@ def is_current(folder: Path, wanted_fingerprint: str) -> bool:
     )
 
 
-def changes(
-    before: Mapping[str, Any], config: Mapping[str, Any], inputs: Mapping[str, str]
-) -> list[str]:
+def changes(before: Mapping[str, Any], config: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
     """What differs from a manifest or progress mark: lines ``key.path: old → new``; digests are shortened.
 
     Args:
@@ -296,7 +294,7 @@ def begin(
         if keep_finished.get() and (finished or precious):
             what = "a finished result" if finished else "unfinished work"
             raise DataError(
-                f"{folder} holds {what} of {stage.split('/')[0]} with other settings or inputs{':' if listed else ''}{listed}",
+                f"{folder} holds {what} of {stage.split('/')[0]} with other settings or inputs{listed}",
                 "name another folder with --out, take the change back, or remove the folder first",
             )
         if say is not None:

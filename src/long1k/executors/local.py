@@ -5,13 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import islice
 from typing import Any, TypeVar
 
-from long1k.errors import EngineError, Long1kError
+from long1k.errors import EngineError, Long1kError, StoppedError
 from long1k.progress import SILENT
 
 J = TypeVar("J")
@@ -29,6 +30,7 @@ def _start(threads: int, silent: bool) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["HF_HUB_OFFLINE"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGTERM, _leave)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -37,6 +39,32 @@ def _start(threads: int, silent: bool) -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _leave(number: int, _frame: Any) -> None:
+    raise SystemExit(128 + number)
+
+
+def _run(function: Callable[[J], T], job: J) -> T:
+    """A job in a worker; one that was stopped ends the worker, which would else take the next job."""
+    try:
+        return function(job)
+    except (StoppedError, SystemExit) as stopped:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(stopped.exit_code if isinstance(stopped, StoppedError) else 143)
+
+
+def _end(processes: list[Any]) -> None:
+    """Ask workers to end, and wait until they have: one that trains saves first.  A second signal kills them."""
+    try:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def map_parts(
@@ -78,12 +106,12 @@ def run_jobs(
         min(num_workers, len(first)), mp_context=context, initializer=_start, initargs=(threads, len(first) > 1)
     )
     try:
-        futures: dict[Future[Any], J] = {pool.submit(function, job): job for job in first}
+        futures: dict[Future[Any], J] = {pool.submit(_run, function, job): job for job in first}
         while futures:
             done, _ = wait(futures, return_when=FIRST_COMPLETED)
             for future in done:
                 job = futures.pop(future)
-                futures |= {pool.submit(function, more): more for more in islice(source, 1)}
+                futures |= {pool.submit(_run, function, more): more for more in islice(source, 1)}
                 try:
                     yield job, future.result()
                 except Long1kError:
@@ -97,8 +125,7 @@ def run_jobs(
     except Exception:
         raise
     except BaseException:  # stopped from outside
-        for process in list((pool._processes or {}).values()):  # what they had finished is on disk
-            process.kill()
+        _end(list((pool._processes or {}).values()))  # what they had finished is on disk
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

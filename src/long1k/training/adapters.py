@@ -7,8 +7,10 @@ so that every engine can load the checkpoint, and kept beside them in ``adapter/
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,9 @@ def attach(model: Any, config: TrainConfig, seed: int) -> Any:
         target_modules=_ALL_LINEAR if _ALL_LINEAR in lora.targets else list(lora.targets),
     )  # fmt: skip
     try:
-        return peft.get_peft_model(model, settings)
+        with warnings.catch_warnings():  # notices to developers: the library uses names that transformers gave up
+            warnings.simplefilter("ignore")
+            return peft.get_peft_model(model, settings)
     except ValueError as error:
         raise RecipeError(f"train.lora: {error}", "name layers of the model in train.lora.targets") from None
 
@@ -131,6 +135,11 @@ def save_adapter(model: Any, folder: Path, state: dict[str, Any] | None = None) 
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(str(folder), state_dict=state, safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)  # the library's empty model card
+    path = folder / "adapter_config.json"
+    settings = json.loads(path.read_text())
+    if isinstance(settings["target_modules"], list):  # a set in the library: in another order in every process
+        settings["target_modules"].sort()
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 def merge(model: Any) -> Any:
@@ -149,7 +158,10 @@ def merge(model: Any) -> Any:
 
 def merge_saved(base: Path, adapter: Path) -> Any:
     """As ``merge``, of an adapter that lies in a folder: for frozen weights that stood in 4 bits, or in shards."""
-    return merge(need("peft").PeftModel.from_pretrained(load_model(base), str(adapter)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = need("peft").PeftModel.from_pretrained(load_model(base), str(adapter))
+    return merge(model)
 
 
 def merged_proof(base: Path | dict[str, Any], adapted: list[str]) -> Callable[[Path], dict[str, Any]]:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from long1k.errors import DataError, EngineError
+from long1k.errors import DataError
 from long1k.plugins import need
 from long1k.tables import MANIFEST, file_digest, read_manifest
 from long1k.tokens import Tokenizer
@@ -95,8 +95,12 @@ def load_model(folder: Path, dtype: str = "float32") -> Any:
     transformers.utils.logging.disable_progress_bar()
     try:
         return transformers.AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
+            str(folder),
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )  # fmt: skip
     except Exception as error:  # each library raises its own for a damaged file
         raise DataError(f"cannot load the model in {folder}: {error}", "check that the copy is complete") from None
 

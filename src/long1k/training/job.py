@@ -20,9 +20,7 @@ from long1k.errors import Long1kError
 from long1k.rows import derive_seed
 from long1k.tables import write_atomic
 from long1k.tokens import Tokenizer, load_tokenizer
-from long1k.training.adapters import (
-    ADAPTER, adapted_weights, attach, load_frozen, merge, merge_saved, merged_proof, save_adapter, trainable_parameters,
-)  # fmt: skip
+from long1k.training import adapters
 from long1k.training.checkpoint import load_model, new_model
 from long1k.training.config import ModelInit, TrainConfig
 from long1k.training.data import IGNORED, TrainRow
@@ -69,7 +67,7 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
     )  # fmt: skip
     if int(os.environ.get("RANK", "0")) == 0:
         result = dataclasses.replace(
-            result, parameters=0, trainable_parameters=trainable_parameters(network),
+            result, parameters=0, trainable_parameters=adapters.trainable_parameters(network),
             checkpoint=check_changed(start, trained_weights(network)),
         )  # fmt: skip
         settings = SaveSettings(job.config.precision, prompt=prompt_of(rows[0]))
@@ -89,8 +87,8 @@ def load_network(job: Job, tokenizer: Tokenizer) -> Any:
     if isinstance(job.model, ModelInit):
         network = new_model(job.model, tokenizer, job.end_id)
     else:
-        network = load_frozen(job.model, job.config) if lora else load_model(job.model)
-    return attach(network, job.config, derive_seed("adapters", job.seed)) if lora else network
+        network = adapters.load_frozen(job.model, job.config) if lora else load_model(job.model)
+    return adapters.attach(network, job.config, derive_seed("adapters", job.seed)) if lora else network
 
 
 def merged_network(
@@ -102,17 +100,18 @@ def merged_network(
         state: full tensors of the adapters, where the network is sharded.
     """
     assert job.config.lora is not None
-    adapted = adapted_weights(network)
-    save_adapter(network, job.work / ADAPTER, state)
+    adapted, folder = adapters.adapted_weights(network), job.work / adapters.ADAPTER
+    adapters.save_adapter(network, folder, state)
     if isinstance(job.model, ModelInit):
         base: Path | dict[str, Any] = new_model(job.model, tokenizer, job.end_id).state_dict()
     else:
         base = job.model
-    apart = job.config.lora.quantized or state is not None
-    merged = merge_saved(base, job.work / ADAPTER) if apart and isinstance(base, Path) else merge(network)
-    return merged, dataclasses.replace(
-        settings, beside={ADAPTER: job.work / ADAPTER}, also=merged_proof(base, adapted)
-    )
+    if isinstance(base, Path) and (job.config.lora.quantized or state is not None):
+        merged = adapters.merge_saved(base, folder)  # the frozen weights in memory are rounded, or in shards
+    else:
+        merged = adapters.merge(network)
+    proof = adapters.merged_proof(base, adapted)
+    return merged, dataclasses.replace(settings, beside={adapters.ADAPTER: folder}, also=proof)
 
 
 def prompt_of(row: TrainRow) -> tuple[int, ...]:

@@ -90,7 +90,8 @@ def prove_checkpoint(
     _prove_beside(folder, tokenizer, end_id)
     room = _room_for(record["bytes"], device)
     if room is None:
-        record["generation"] = _prove_generation(folder, tokenizer, record, expected, prompt or [end_id], answer, device)
+        given = prompt or [end_id]
+        record["generation"] = _prove_generation(folder, record, expected, given, answer, device)
     else:
         record["generation"] = f"not checked: {room}"
     record.pop("renamed")
@@ -172,7 +173,7 @@ def _prove_beside(folder: Path, tokenizer: Tokenizer, end_id: int) -> None:
 
 
 def _prove_generation(
-    folder: Path, tokenizer: Tokenizer, record: Mapping[str, Any], expected: Mapping[str, Any] | None,
+    folder: Path, record: Mapping[str, Any], expected: Mapping[str, Any] | None,
     prompt: Sequence[int], answer: Answer | None, device: Any,
 ) -> str:  # fmt: skip
     """Load in plain transformers, compare what the files alone cannot show, and generate."""
@@ -189,9 +190,9 @@ def _prove_generation(
         if notes.get(kind):
             raise _broken(folder, f"transformers finds {kind.replace('_', ' ')}: {sorted(map(str, notes[kind]))[:3]}")
     first, last = model.get_input_embeddings(), model.get_output_embeddings()
-    if getattr(model.config, "tie_word_embeddings", False) and last is not None:
-        if first.weight.data_ptr() != last.weight.data_ptr():
-            raise _broken(folder, "its embeddings are tied, but come apart when it is loaded")
+    tied = getattr(model.config, "tie_word_embeddings", False) and last is not None
+    if tied and first.weight.data_ptr() != last.weight.data_ptr():
+        raise _broken(folder, "its embeddings are tied, but come apart when it is loaded")
     if record["renamed"] and expected is not None:
         for name, value in model.state_dict().items():
             if name not in expected or not torch.equal(value, expected[name].detach().to(value.device, value.dtype)):

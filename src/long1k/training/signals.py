@@ -27,7 +27,7 @@ class Stop:
         self.before: dict[int, Any] = {}
 
     def act(self) -> None:
-        """Let a signal that nothing has acted on do what it would have done: it came while a finished model was saved."""
+        """Let a signal do what it would have done; for one that came while a finished model was being saved."""
         if self.asked is not None:
             _deliver(self.before[self.asked], self.asked, None)
 
@@ -58,7 +58,7 @@ def stoppable() -> Iterator[Stop]:
             _deliver(before[number], number, frame)
 
     if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
+        for number in map(int, SIGNALS):
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.getsignal(number)
                 signal.signal(number, handle)
