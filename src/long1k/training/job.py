@@ -9,22 +9,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from long1k.errors import Long1kError
 from long1k.tables import write_atomic
 from long1k.tokens import load_tokenizer
 from long1k.training.checkpoint import load_model, new_model, save_checkpoint
 from long1k.training.config import ModelInit, TrainConfig
 from long1k.training.prepared import RowFile
+from long1k.training.ranks import OnLog, die_with_parent, speaking
 from long1k.training.sft import TrainResult, train_model
 
 RESULT, ROWS = "result.json", "rows.arrow"
-OnLog = Callable[[int, int, dict[str, float]], None]
 
 
 class Job(BaseModel):
@@ -66,12 +65,12 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
 
 def main() -> None:
     """One rank of a job that torchrun started: ``python -m long1k.training.job WORK/job.json``."""
+    die_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's own deafness is inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
-    try:
-        run_job(job)
-    except Long1kError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    with speaking(job.work / "ranks", int(os.environ["RANK"])) as on_log:
+        run_job(job, on_log if int(os.environ["RANK"]) == 0 else None)
 
 
 if __name__ == "__main__":
