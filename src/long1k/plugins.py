@@ -19,6 +19,8 @@ _EXTRA_OF = {
     "trl": "train",
     "accelerate": "train",
     "datasets": "train",
+    "deepspeed": "gpu",
+    "liger_kernel": "gpu",
     "huggingface_hub": "hub",
     "ray": "ray",
     "py3langid": "language",

@@ -80,19 +80,25 @@ def copy_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         (folder / "chat_template.jinja").write_text(tokenizer.template)
 
 
-def save_checkpoint(model: Any, tokenizer: Tokenizer, end_id: int, folder: Path) -> None:
-    """Save weights, configuration, tokenizer and template, then prove that they can be used."""
+def save_checkpoint(
+    model: Any, tokenizer: Tokenizer, end_id: int, folder: Path, weights: dict[str, Any] | None = None
+) -> None:
+    """Save weights, configuration, tokenizer and template, then prove that they can be used.
+
+    Args:
+        weights: the whole weights of a model that lies in pieces on several ranks.
+    """
     torch = need("torch")
     transformers = need("transformers")
     transformers.utils.logging.disable_progress_bar()
     model.generation_config = transformers.GenerationConfig(
         eos_token_id=end_id, pad_token_id=pad_id(tokenizer, end_id), do_sample=False
     )
-    expected = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    expected = {name: value.detach().clone() for name, value in (weights or model.state_dict()).items()}
     for name, value in expected.items():
         if not bool(torch.isfinite(value).all()):
             raise EngineError(f"{folder}: tensor {name} is not finite", "lower train.learning_rate")
-    model.save_pretrained(str(folder), safe_serialization=True)
+    model.save_pretrained(str(folder), safe_serialization=True, state_dict=weights)
     copy_tokenizer(tokenizer, folder)
     again = load_model(folder)
     found = again.state_dict()

@@ -22,6 +22,7 @@ from long1k.training.config import ModelInit, TrainConfig
 from long1k.training.prepared import RowFile
 from long1k.training.ranks import OnLog, die_with_parent, speaking
 from long1k.training.sft import TrainResult, train_model
+from long1k.training.sharding import end_of_training, prepare_ranks, whole_weights
 
 RESULT, ROWS = "result.json", "rows.arrow"
 
@@ -51,14 +52,19 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
         EngineError: training diverged, or the saved checkpoint is not what was trained.
     """
     tokenizer = load_tokenizer(job.tokenizer)
+    kept = prepare_ranks(job.config)
     network = new_model(job.model, tokenizer, job.end_id) if isinstance(job.model, ModelInit) else load_model(job.model)
+    parameters = sum(int(getattr(p, "ds_numel", p.numel())) for p in network.parameters())
     result = train_model(
         network, RowFile(job.work / ROWS), job.config, work=job.work, seed=job.seed, tokenizer=tokenizer,
         end_id=job.end_id, on_log=on_log,
     )  # fmt: skip
+    result = dataclasses.replace(result, parameters=parameters)
+    weights = whole_weights(network) if job.config.layout.sharding in ("zero3", "fsdp2") else None
+    del kept
+    end_of_training()
     if int(os.environ.get("RANK", "0")) == 0:
-        save_checkpoint(network, tokenizer, job.end_id, job.out)
-        result = dataclasses.replace(result, parameters=sum(p.numel() for p in network.parameters()))
+        save_checkpoint(network, tokenizer, job.end_id, job.out, weights)
         write_atomic(job.work / RESULT, json.dumps(dataclasses.asdict(result)).encode())
     return result
 

@@ -71,7 +71,7 @@ def check_devices(layout: Layout) -> None:
     """Refuse more ranks than this machine has GPUs; where it has none, ranks on the CPU are fine.
 
     Raises:
-        EngineError: fewer GPUs than asked for.
+        EngineError: fewer GPUs than asked for, or something that only GPUs can do.
     """
     torch = need("torch")
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -80,6 +80,8 @@ def check_devices(layout: Layout) -> None:
             f"{layout.nproc} ranks need {layout.nproc} GPUs, but this machine shows {found}",
             f"--nproc {found}, or make more visible (CUDA_VISIBLE_DEVICES)",
         )
+    if not found and layout.sharding == "fsdp2" and layout.offload != "none":
+        raise EngineError("fsdp2 can offload only from GPUs, and this machine shows none", "leave layout.offload out")
 
 
 def torchrun(layout: Layout, place: Place) -> list[str]:
@@ -112,7 +114,7 @@ def launch(job: Job, on_log: OnLog | None = None, place: Place | None = None) ->
     Raises:
         EngineError: a rank failed.
     """
-    if job.config.layout.ranks == 1:
+    if job.config.layout.ranks == 1 and job.config.layout.sharding == "none":
         return run_job(job, on_log)
     check_devices(job.config.layout)
     make_rank_folder(job.work)
