@@ -39,6 +39,7 @@ def prepare_ranks(config: TrainConfig) -> Any:
         quiet_deepspeed()
         os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"  # accelerate reads it here, and only here
     on_cpu = not torch.cuda.is_available()
+    state.AcceleratorState._reset_state(reset_partial_state=True)
     state.PartialState(cpu=on_cpu, timeout=_TIMEOUT)
     os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
     if on_cpu:
