@@ -22,6 +22,8 @@ _EXTRA_OF = {
     "safetensors": "train",
     "peft": "train",
     "bitsandbytes": "gpu",
+    "deepspeed": "gpu",
+    "liger_kernel": "gpu",
     "huggingface_hub": "hub",
     "ray": "ray",
     "py3langid": "language",

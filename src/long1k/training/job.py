@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from long1k.errors import Long1kError
 from long1k.rows import derive_seed
 from long1k.tables import write_atomic
 from long1k.tokens import Tokenizer, load_tokenizer
@@ -25,12 +24,13 @@ from long1k.training.checkpoint import load_model, new_model
 from long1k.training.config import ModelInit, TrainConfig
 from long1k.training.data import IGNORED, TrainRow
 from long1k.training.prepared import RowFile
+from long1k.training.ranks import OnLog, die_with_parent, speaking
 from long1k.training.saving import SaveSettings, check_changed, save_checkpoint, trained_weights, weight_norms
 from long1k.training.sft import TrainResult, train_model
+from long1k.training.sharding import end_of_training, prepare_ranks, whole_tensors, whole_weights
 from long1k.training.signals import stoppable
 
 RESULT, ROWS = "result.json", "rows.arrow"
-OnLog = Callable[[int, int, dict[str, float]], None]
 
 
 class Job(BaseModel):
@@ -59,24 +59,29 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
     """
     tokenizer = load_tokenizer(job.tokenizer)
     rows = RowFile(job.work / ROWS)
+    kept = prepare_ranks(job.config)
     network = load_network(job, tokenizer)
-    start = weight_norms(trained_weights(network))
+    parameters = sum(int(getattr(p, "ds_numel", p.numel())) for p in network.parameters())
+    start = weight_norms(whole_tensors(network))
     result = train_model(
         network, rows, job.config, work=job.work, seed=job.seed, tokenizer=tokenizer,
         end_id=job.end_id, on_log=on_log,
     )  # fmt: skip
+    trained = trained_weights(network)
+    weights = whole_weights(network) if job.config.layout.sharding in ("zero3", "fsdp2") else None
+    del kept
+    end_of_training()
     if int(os.environ.get("RANK", "0")) == 0:
         result = dataclasses.replace(
-            result, parameters=0, trainable_parameters=adapters.trainable_parameters(network),
-            checkpoint=check_changed(start, trained_weights(network)),
+            result, trainable_parameters=adapters.trainable_parameters(network),
+            checkpoint=check_changed(start, trained if weights is None else ((n, weights[n]) for n in start)),
         )  # fmt: skip
         settings = SaveSettings(job.config.precision, prompt=prompt_of(rows[0]))
         if job.config.lora is not None:
-            network, settings = merged_network(job, network, tokenizer, settings)
-        proof = save_checkpoint(network, tokenizer, job.end_id, job.out, settings)
-        result = dataclasses.replace(
-            result, parameters=sum(p.numel() for p in network.parameters()), checkpoint=result.checkpoint | proof
-        )
+            network, settings = merged_network(job, network, tokenizer, settings, weights)
+            weights, parameters = None, sum(p.numel() for p in network.parameters())
+        proof = save_checkpoint(network, tokenizer, job.end_id, job.out, settings, weights)
+        result = dataclasses.replace(result, parameters=parameters, checkpoint=result.checkpoint | proof)
         write_atomic(job.work / RESULT, json.dumps(dataclasses.asdict(result)).encode())
     return result
 
@@ -122,13 +127,12 @@ def prompt_of(row: TrainRow) -> tuple[int, ...]:
 
 def main() -> None:
     """One rank of a job that torchrun started: ``python -m long1k.training.job WORK/job.json``."""
+    die_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's own deafness is inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
-    try:
-        with stoppable():
-            run_job(job)
-    except Long1kError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    with stoppable(), speaking(job.work / "ranks", int(os.environ["RANK"])) as on_log:
+        run_job(job, on_log if int(os.environ["RANK"]) == 0 else None)
 
 
 if __name__ == "__main__":

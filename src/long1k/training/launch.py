@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from long1k.errors import EngineError, RecipeError
+from long1k.plugins import need
 from long1k.tables import write_atomic
 from long1k.training.config import TrainConfig
-from long1k.training.job import RESULT, Job, OnLog, run_job
+from long1k.training.job import RESULT, Job, run_job
 from long1k.training.layout import Layout
+from long1k.training.ranks import LOG, OnLog, failure, follow, make_rank_folder, rank_pids
 from long1k.training.sft import TrainResult
 
 JOB = "job.json"
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +62,31 @@ def threads_a_rank(layout: Layout) -> int:
 
 def set_threads(layout: Layout, threads: int | None) -> None:
     """Set the computing threads of this process, and of the ranks that it starts."""
-    from long1k.plugins import need
-
     number = threads or threads_a_rank(layout)
     os.environ["OMP_NUM_THREADS"] = str(number)
     need("torch").set_num_threads(number)
 
 
+def check_devices(layout: Layout) -> None:
+    """Refuse more ranks than this machine has GPUs; where it has none, ranks on the CPU are fine.
+
+    Raises:
+        EngineError: fewer GPUs than asked for, or something that only GPUs can do.
+    """
+    torch = need("torch")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found and found < layout.nproc:
+        raise EngineError(
+            f"{layout.nproc} ranks need {layout.nproc} GPUs, but this machine shows {found}",
+            f"--nproc {found}, or make more visible (CUDA_VISIBLE_DEVICES)",
+        )
+    if not found and layout.sharding == "fsdp2" and layout.offload != "none":
+        raise EngineError("fsdp2 can offload only from GPUs, and this machine shows none", "leave layout.offload out")
+
+
 def torchrun(layout: Layout, place: Place) -> list[str]:
     """The beginning of a command that starts the ranks of one machine."""
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={layout.nproc}"]
+    command = [sys.executable, "-m", "long1k.training.agent", f"--nproc-per-node={layout.nproc}"]
     if layout.nnodes == 1:
         return [*command, "--standalone"]
     return [
@@ -75,17 +95,32 @@ def torchrun(layout: Layout, place: Place) -> list[str]:
     ]  # fmt: skip
 
 
+def environment(layout: Layout) -> dict[str, str]:
+    """What the ranks get to see: threads, an allocator that does not fragment, short waits for the dead."""
+    return {
+        "OMP_NUM_THREADS": str(threads_a_rank(layout)),
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10",  # seconds that the others get when one rank has failed
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        "TOKENIZERS_PARALLELISM": "false",
+        **({} if need("torch").cuda.is_available() else {"DS_ACCELERATOR": "cpu"}),
+        **{key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"},
+    }
+
+
 def launch(job: Job, on_log: OnLog | None = None, place: Place | None = None) -> TrainResult:
     """Run a job to its end.
 
     Raises:
         EngineError: a rank failed.
     """
-    if job.config.layout.ranks == 1:
+    if job.config.layout.ranks == 1 and job.config.layout.sharding == "none":
         return run_job(job, on_log)
+    check_devices(job.config.layout)
+    make_rank_folder(job.work)
     path = job.work / JOB
     write_atomic(path, job.model_dump_json().encode())
-    _run(job.config.layout, place or find_place(job.config.layout), path)
+    _run(job.config.layout, place or find_place(job.config.layout), path, on_log)
     return TrainResult(**json.loads((job.work / RESULT).read_text()))
 
 
@@ -95,6 +130,7 @@ def join_job(work: Path, config: TrainConfig, seed: int, place: Place, wait_seco
     Raises:
         EngineError: machine 0 prepared nothing, or a rank failed.
     """
+    check_devices(config.layout)
     path, end = work / JOB, time.monotonic() + wait_seconds
     while True:
         if path.is_file():
@@ -109,7 +145,39 @@ def join_job(work: Path, config: TrainConfig, seed: int, place: Place, wait_seco
         time.sleep(1)
 
 
-def _run(layout: Layout, place: Place, path: Path) -> None:
-    done = subprocess.run([*torchrun(layout, place), "-m", "long1k.training.job", str(path)], check=False)
-    if done.returncode:
-        raise EngineError(f"training stopped with exit code {done.returncode}", "see the messages above")
+def _run(layout: Layout, place: Place, path: Path, on_log: OnLog | None = None) -> None:
+    """Start this machine's ranks, pass on what they log, and wait for them; signals reach every rank."""
+    folder = path.parent / "ranks"
+    command = [*torchrun(layout, place), "-m", "long1k.training.job", str(path)]
+    with (folder / LOG).open("ab") as log:
+        # A session of its own: Ctrl-C reaches this process alone, which passes it on in order.
+        process = subprocess.Popen(
+            command, env=environment(layout), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    offset = 0
+    try:
+        while process.poll() is None:
+            time.sleep(_POLL_SECONDS)
+            offset = follow(folder, offset, on_log)
+    except BaseException:
+        _stop(process, folder)
+        raise
+    follow(folder, offset, on_log)
+    if process.returncode:
+        raise failure(folder, process.returncode)
+
+
+def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Let all ranks save and leave; a second signal while they do ends them at once."""
+    try:
+        for pid in rank_pids(folder):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        while process.poll() is None:
+            if not rank_pids(folder):  # not one has started yet: nothing to save
+                process.kill()
+            time.sleep(_POLL_SECONDS)
+    except BaseException:
+        process.kill()  # its ranks die with it
+        process.wait()
+        raise

@@ -54,6 +54,8 @@ class Layout(BaseModel):
             raise ValueError("offload needs sharding: zero3 (or zero2 for the optimizer), or fsdp2")
         if self.offload == "all" and self.sharding not in ("zero3", "fsdp2"):
             raise ValueError(f"offload: all needs sharding zero3 or fsdp2, not {self.sharding}")
+        if self.offload == "optimizer" and self.sharding == "fsdp2":
+            raise ValueError("fsdp2 moves everything or nothing to the CPU's memory: offload: all, or zero2 or zero3")
         return self
 
     def num_micro_batches(self, batch_size: int) -> int:

@@ -24,6 +24,7 @@ from long1k.training.checkpoint import pad_id
 from long1k.training.config import TrainConfig
 from long1k.training.data import TrainRow, collate, row_order
 from long1k.training.resumable import COMPLETE, check_stopped, keep_resumable, last_whole, step_of
+from long1k.training.sharding import sharding_watch, trainer_arguments
 from long1k.training.watch import watch_training
 
 
@@ -103,6 +104,7 @@ def train_model(
         save_steps=config.save_steps or steps, save_total_limit=None, logging_steps=max(1, steps // 50),
         logging_nan_inf_filter=False, report_to="none", disable_tqdm=True,
         seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
+        **trainer_arguments(config),
     )  # fmt: skip
     if arguments.world_size != config.layout.ranks or arguments.n_gpu > 1:
         raise EngineError(
@@ -115,7 +117,8 @@ def train_model(
         trl.SFTTrainer,
         model=model, args=arguments, train_dataset=data,
         data_collator=lambda batch: collate([rows[at] for one in batch for at in one["rows"]], padding),
-        processing_class=_trainer_tokenizer(tokenizer, padding, end_id), callbacks=[watch],
+        processing_class=_trainer_tokenizer(tokenizer, padding, end_id),
+        callbacks=[watch, sharding_watch(config.layout)],
     )  # fmt: skip
     trainer.remove_callback(transformers.PrinterCallback)
     keep_resumable(trainer, work, watch.metrics)

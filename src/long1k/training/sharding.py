@@ -5,12 +5,161 @@ Every value is stated; nothing is left to a library's ``auto``, so that what is 
 
 from __future__ import annotations
 
+import datetime
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from long1k.errors import EngineError
+from long1k.plugins import need
 from long1k.training.config import TrainConfig
+from long1k.training.layout import Layout
 
 _BUCKET = 2 * 10**8  # elements that are reduced or gathered at once: 0.4 GB in bf16
+_TIMEOUT = datetime.timedelta(hours=1)  # for the slowest rank, say one that writes a large checkpoint
 _STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
+
+
+def prepare_ranks(config: TrainConfig) -> Any:
+    """Connect the ranks, before the model is loaded; the value must be kept while the model is used.
+
+    ZeRO-3 cuts weights up while they are loaded, so that no rank ever holds a whole model; the value is
+    what tells transformers so, through a weak reference.
+    """
+    layout = config.layout
+    if layout.sharding == "none":
+        return None
+    state = need("accelerate.state")
+    kinds = need("accelerate.utils").DistributedType
+    torch = need("torch")
+    if layout.sharding in _STAGES:
+        quiet_deepspeed()
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"  # accelerate reads it here, and only here
+    on_cpu = not torch.cuda.is_available()
+    state.AcceleratorState._reset_state(reset_partial_state=True)
+    state.PartialState(cpu=on_cpu, timeout=_TIMEOUT)
+    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+    if on_cpu:
+        # Ranks on the CPU are "MULTI_CPU" to accelerate, and for those it passes over what it was told of
+        # sharding, without a word.  The kinds below take the paths of GPUs; the device stays the CPU.
+        kind = kinds.MULTI_GPU if layout.sharding == "fsdp2" else kinds.DEEPSPEED
+        state.PartialState._shared_state["distributed_type"] = kind
+    if layout.sharding == "zero3":
+        return need("transformers.integrations").HfDeepSpeedConfig(deepspeed_config(config))
+    return None
+
+
+def end_of_training() -> None:
+    """Models that are loaded from here on are not cut up any more."""
+    if "deepspeed" in sys.modules:
+        need("transformers.integrations.deepspeed").unset_hf_deepspeed_config()
+
+
+def trainer_arguments(config: TrainConfig) -> dict[str, Any]:
+    """What the trainer's arguments say of the layout."""
+    layout = config.layout
+    common: dict[str, Any] = {"ddp_find_unused_parameters": False, "ddp_timeout": int(_TIMEOUT.total_seconds())}
+    if layout.sharding == "none":
+        return common
+    common["accelerator_config"] = {"use_configured_state": True}
+    if layout.sharding in _STAGES:
+        return common | {"deepspeed": deepspeed_config(config)}
+    return common | {"fsdp": True, "fsdp_config": fsdp_config(config)}
+
+
+def quiet_deepspeed() -> None:
+    """Load DeepSpeed without its notices; on a machine without GPU it is told so instead of finding out."""
+    torch = need("torch")
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    need("deepspeed")
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+
+
+def local_sizes(model: Any, optimizer: Any) -> tuple[int, int, int]:
+    """(weights of the model, weights that lie on this rank, weights whose optimiser state lies on this rank)."""
+    total = here = 0
+    for parameter in model.parameters():
+        total += int(getattr(parameter, "ds_numel", parameter.numel()))
+        if hasattr(parameter, "ds_id"):
+            here += int(parameter.ds_tensor.numel())
+        else:
+            here += int((parameter.to_local() if hasattr(parameter, "to_local") else parameter).numel())
+    inner = optimizer
+    while hasattr(inner, "optimizer"):
+        zero3 = getattr(inner, "fp32_partitioned_groups_flat", None)
+        if zero3 is not None:
+            return total, here, sum(int(part.numel()) for part in zero3)
+        inner = inner.optimizer
+    parts = [part for group in inner.param_groups for part in group["params"]]
+    return total, here, sum(int((part.to_local() if hasattr(part, "to_local") else part).numel()) for part in parts)
+
+
+def check_sharded(model: Any, optimizer: Any, layout: Layout) -> None:
+    """Prove on this rank that weights and optimiser state are spread as asked, after the trainer made them.
+
+    Raises:
+        EngineError: sharding was asked for, but they lie whole on this rank.
+    """
+    total, weights, states = local_sizes(model, optimizer)
+    most = 1.5 * total / layout.ranks  # pieces are padded, and small ones need not be equal
+    wrong = []
+    if layout.sharding in ("zero3", "fsdp2") and weights > most:
+        wrong.append(f"{weights:,} of {total:,} weights")
+    if layout.sharding != "none" and states > most:
+        wrong.append(f"the optimiser's state of {states:,} of {total:,} weights")
+    if layout.ranks > 1 and wrong:
+        raise EngineError(
+            f"sharding {layout.sharding} is not in force: {' and '.join(wrong)} lie on one of {layout.ranks} ranks",
+            "report it with the versions of torch, accelerate and deepspeed",
+        )
+
+
+def sharding_watch(layout: Layout) -> Any:
+    """A trainer callback that proves the sharding before the first step."""
+
+    class Proof(need("transformers").TrainerCallback):  # type: ignore[misc, name-defined, unused-ignore]
+        """Checks that pieces are pieces."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+            del args, state, control
+            check_sharded(parts["model"], parts["optimizer"], layout)
+
+    return Proof()
+
+
+def whole_tensors(model: Any) -> Iterator[tuple[str, Any]]:
+    """The (name, whole tensor) pairs that the optimiser moves, one after the other.  Every rank must go through all."""
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            with _gathered(value) as full:
+                yield name, full
+
+
+def whole_weights(model: Any) -> dict[str, Any] | None:
+    """All weights, gathered from all ranks in the CPU's memory of rank 0; None elsewhere.  Every rank must call it."""
+    torch = need("torch")
+    first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    found: dict[str, Any] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        with _gathered(value) as full:
+            if first:
+                found[name] = full.detach().to("cpu", copy=True)
+    return found if first else None
+
+
+@contextmanager
+def _gathered(value: Any) -> Iterator[Any]:
+    if hasattr(value, "ds_id"):
+        with need("deepspeed").zero.GatheredParameters([value]):
+            yield value
+    elif hasattr(value, "full_tensor"):
+        yield value.full_tensor()
+    else:
+        yield value
 
 
 def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
