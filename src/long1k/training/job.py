@@ -55,7 +55,7 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
     network = new_model(job.model, tokenizer, job.end_id) if isinstance(job.model, ModelInit) else load_model(job.model)
     result = train_model(
         network, RowFile(job.work / ROWS), job.config, work=job.work, seed=job.seed, tokenizer=tokenizer,
-        end_id=job.end_id, on_log=on_log,
+        end_id=job.end_id, on_log=on_log, folder=job.out,
     )  # fmt: skip
     if int(os.environ.get("RANK", "0")) == 0:
         save_checkpoint(network, tokenizer, job.end_id, job.out)
