@@ -27,6 +27,9 @@ _EXTRA_OF = {
     "huggingface_hub": "hub",
     "ray": "ray",
     "py3langid": "language",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "wandb": "wandb",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -22,13 +21,15 @@ from long1k.training.config import HOW_ONLY, ModelInit, TrainConfig
 from long1k.training.data import TrainRow, make_rows, pack
 from long1k.training.job import ROWS, Job
 from long1k.training.launch import Place, launch
+from long1k.training.meter import described
+from long1k.training.metrics import final_loss
 from long1k.training.prepared import write_rows
+from long1k.training.reporters import check_reporters
 from long1k.training.resumable import last_whole
 from long1k.training.sft import num_steps
 from long1k.training.signals import stoppable
 
 STAGE = "train/1"
-METRICS = "metrics.jsonl"
 
 
 def train(
@@ -55,6 +56,7 @@ def train(
         DataError: data and model do not fit each other.
         EngineError: training diverged, or the saved checkpoint is not what was trained.
     """
+    check_reporters(config.log_to)
     source = read_manifest(examples)
     settings, inputs = _identity(examples, model, config, seed, chat)
     if is_current(out, fingerprint(STAGE, settings, inputs)):
@@ -83,14 +85,13 @@ def train(
 
         def report(at: int, steps: int, entry: dict[str, float]) -> None:
             nonlocal seen
-            step(at - seen, f"loss {entry['loss']:.3f}")
+            step(at - seen, described(entry))
             seen = at
             if on_log is not None:
                 on_log(at, steps, entry)
 
         with stoppable() as stop:
             result = launch(job, report, place)
-    (out / METRICS).write_text("".join(json.dumps(entry) + "\n" for entry in result.metrics))
     files = [
         path for path in (*out.iterdir(), *(out / ADAPTER).glob("*"))
         if path.is_file() and not path.name.startswith((".", "manifest", "progress"))
@@ -101,7 +102,7 @@ def train(
         "preflight": preflight, "parameters": result.parameters,
         "trainable_parameters": result.trainable_parameters, "checkpoint": result.checkpoint, "steps": result.steps,
         "tokens": result.tokens, "supervised_tokens": result.supervised_tokens, "resumed_from": result.resumed_from,
-        "final_loss": result.metrics[-1]["loss"] if result.metrics else None,
+        "final_loss": final_loss(result.metrics, result.steps), "stopped": result.stopped,
         "tokenizer": chat.tokenizer.digest, "template": chat.tokenizer.template_digest,
     }  # fmt: skip
     manifest = finish(

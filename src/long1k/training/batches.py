@@ -14,6 +14,24 @@ from long1k.training.layout import Layout
 
 
 def deal_step(rows: Sequence[int], lengths: Sequence[int], num: int) -> list[list[int]]:
+    """The rows of one step in ``num`` micro-batches of nearly equal numbers of tokens, the largest first.
+
+    Longest row first, each to the micro-batch with fewest tokens so far, at most as many rows to one as equal
+    numbers would give: ranks that work side by side finish together, and memory is the same for all.
+    """
+    if num == 1:
+        return [list(rows)]
+    most = -(-len(rows) // num)
+    dealt: list[list[int]] = [[] for _ in range(num)]
+    tokens = [0] * num
+    for row in sorted(rows, key=lambda row: -lengths[row]):
+        at = min((at for at in range(num) if len(dealt[at]) < most), key=lambda at: (bool(dealt[at]), tokens[at], at))
+        dealt[at].append(row)
+        tokens[at] += lengths[row]
+    return [dealt[at] for at in sorted(range(num), key=lambda at: -tokens[at])]
+
+
+def deal_padded_step(rows: Sequence[int], lengths: Sequence[int], num: int) -> list[list[int]]:
     """The rows of one step in ``num`` micro-batches of nearly equal numbers; rows of like lengths together.
 
     Neighbours in length share a micro-batch, so that little is padded, and neighbouring micro-batches run
@@ -31,11 +49,18 @@ def deal_step(rows: Sequence[int], lengths: Sequence[int], num: int) -> list[lis
     return dealt
 
 
-def deal(order: Sequence[int], lengths: Sequence[int], batch_size: int, layout: Layout) -> list[list[int]]:
-    """All micro-batches of a run, in the order step, accumulation, rank; each is a list of row numbers."""
+def deal(
+    order: Sequence[int], lengths: Sequence[int], batch_size: int, layout: Layout, *, padded: bool = True
+) -> list[list[int]]:
+    """All micro-batches of a run, in the order step, accumulation, rank; each is a list of row numbers.
+
+    Args:
+        padded: a micro-batch is padded to its longest row; else its rows stand in one line.
+    """
     num = layout.num_micro_batches(batch_size)
+    deal_one = deal_padded_step if padded else deal_step
     return [
         micro
         for at in range(0, len(order), batch_size)
-        for micro in deal_step(order[at : at + batch_size], lengths, num)
+        for micro in deal_one(order[at : at + batch_size], lengths, num)
     ]

@@ -65,7 +65,7 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
     start = weight_norms(whole_tensors(network))
     result = train_model(
         network, rows, job.config, work=job.work, seed=job.seed, tokenizer=tokenizer,
-        end_id=job.end_id, on_log=on_log,
+        end_id=job.end_id, on_log=on_log, folder=job.out,
     )  # fmt: skip
     trained = trained_weights(network)
     weights = whole_weights(network) if job.config.layout.sharding in ("zero3", "fsdp2") else None

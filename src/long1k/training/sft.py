@@ -23,6 +23,11 @@ from long1k.training.batches import deal
 from long1k.training.checkpoint import pad_id
 from long1k.training.config import TrainConfig
 from long1k.training.data import TrainRow, collate, row_order
+from long1k.training.guard import Guard, guarded
+from long1k.training.meter import make_meter
+from long1k.training.metrics import logged_every
+from long1k.training.padding_free import collate_line, in_line, isolation
+from long1k.training.reporters import reporter_settings, reporters
 from long1k.training.resumable import COMPLETE, check_stopped, keep_resumable, last_whole, step_of
 from long1k.training.sharding import sharding_watch, trainer_arguments
 from long1k.training.watch import watch_training
@@ -40,6 +45,7 @@ class TrainResult:
     parameters: int = 0
     trainable_parameters: int = 0
     checkpoint: dict[str, Any] = field(default_factory=dict)
+    stopped: str | None = None  # why the run ended before its last step
 
 
 def num_steps(config: TrainConfig, num_rows: int) -> int:
@@ -60,13 +66,15 @@ def train_model(
     tokenizer: Tokenizer,
     end_id: int,
     on_log: Callable[[int, int, dict[str, float]], None] | None = None,
+    folder: Path | None = None,
 ) -> TrainResult:
     """Train in place; resumes from the last whole checkpoint in ``work``.
 
     Args:
         work: folder for resumable checkpoints.
         seed: decides the order of rows and dropout.
-        on_log: called with (step, steps, metrics).
+        on_log: called with (step, steps, metrics and speed).
+        folder: gets metrics.jsonl, timing.jsonl and what ``log_to`` asks for.
 
     Raises:
         DataError: a row is longer than the model's positions.
@@ -86,7 +94,12 @@ def train_model(
     steps = num_steps(config, len(rows))
     order = row_order(len(rows), steps * config.batch_size, seed)
     lengths = [len(row.input_ids) for row in rows]
-    dealt = deal(order, lengths, config.batch_size, config.layout)
+    line = in_line(model, config.layout)
+    dealt = deal(order, lengths, config.batch_size, config.layout, padded=not line)
+
+    def make_batch(chosen: Sequence[TrainRow]) -> dict[str, Any]:
+        return collate_line(chosen) if line else collate(chosen, padding)
+
     data = datasets.Dataset.from_dict({"rows": dealt})
     micro_batches = config.layout.num_micro_batches(config.batch_size) // config.layout.data_ranks
     work.mkdir(parents=True, exist_ok=True)
@@ -101,8 +114,9 @@ def train_model(
         train_sampling_strategy="sequential", max_length=None, packing=False, padding_free=False,
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, dataloader_num_workers=0,
         dataloader_pin_memory=False, save_strategy="steps" if config.save_steps else "no",
-        save_steps=config.save_steps or steps, save_total_limit=None, logging_steps=max(1, steps // 50),
-        logging_nan_inf_filter=False, report_to="none", disable_tqdm=True,
+        save_steps=config.save_steps or steps, save_total_limit=None,
+        logging_steps=logged_every(steps, config.early_stop),
+        logging_nan_inf_filter=False, disable_tqdm=True, **reporter_settings(config.log_to, work),
         seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
         **trainer_arguments(config),
     )  # fmt: skip
@@ -112,28 +126,36 @@ def train_model(
             f"{config.layout.ranks} ranks of one GPU",
             "set train.layout.nproc to the number of GPUs (long1k starts the ranks itself)",
         )
-    watch = watch_training(steps, on_log)
+    watch = watch_training(
+        steps, on_log, folder=folder, meter=make_meter(model, rows, order, config), early_stop=config.early_stop
+    )
+    start = last_whole(work)
+    resumed_from = 0 if start is None else step_of(start)
     trainer = _quietly(
-        trl.SFTTrainer,
+        guarded(trl.SFTTrainer),
         model=model, args=arguments, train_dataset=data,
-        data_collator=lambda batch: collate([rows[at] for one in batch for at in one["rows"]], padding),
+        data_collator=lambda batch: make_batch([rows[at] for one in batch for at in one["rows"]]),
         processing_class=_trainer_tokenizer(tokenizer, padding, end_id),
-        callbacks=[watch, sharding_watch(config.layout)],
+        callbacks=[watch, sharding_watch(config.layout), *reporters(config.log_to, folder or work, resumed_from)],
     )  # fmt: skip
+    trainer.guard = Guard(rows, dealt, micro_batches, config.layout, make_batch)
     trainer.remove_callback(transformers.PrinterCallback)
     keep_resumable(trainer, work, watch.metrics)
-    start = last_whole(work)
     if start is not None:
         watch.metrics += json.loads((start / COMPLETE).read_text())["metrics"]
-    _quietly(trainer.train, resume_from_checkpoint=None if start is None else str(start))
+    with isolation(model, config.layout):
+        _quietly(trainer.train, resume_from_checkpoint=None if start is None else str(start))
     check_stopped(trainer, work)
+    done = trainer.state.global_step
+    order = order[: done * config.batch_size]
     supervised = [row.supervised for row in rows]
     return TrainResult(
         metrics=watch.metrics,
-        steps=steps,
+        steps=done,
+        stopped=watch.stopped if done < steps else None,
         tokens=sum(lengths[at] for at in order),
         supervised_tokens=sum(supervised[at] for at in order),
-        resumed_from=0 if start is None else step_of(start),
+        resumed_from=resumed_from,
     )
 
 
