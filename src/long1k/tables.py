@@ -229,11 +229,10 @@ def changes(before: Mapping[str, Any], config: Mapping[str, Any], inputs: Mappin
     old, new = _leaves("", before["config"]), _leaves("", json.loads(canonical_json(dict(config))))
     old |= {f"inputs.{name}": value[:12] for name, value in before.get("inputs", {}).items()}
     new |= {f"inputs.{name}": value[:12] for name, value in inputs.items()}
-    absent = object()
     return [
         f"{key}: {_shown(old[key]) if key in old else 'not set'} → {_shown(new[key]) if key in new else 'not set'}"
         for key in sorted(old | new)
-        if old.get(key, absent) != new.get(key, absent)
+        if (key in old) != (key in new) or canonical_json(old[key]) != canonical_json(new[key])  # 1 is not true
     ]
 
 

@@ -167,7 +167,10 @@ def _prove_beside(folder: Path, tokenizer: Tokenizer, end_id: int) -> None:
         raise _broken(folder, "its tokenizer.json is not the one that was trained with")
     if copied.template != tokenizer.template:
         raise _broken(folder, "its chat template is not the one that was trained with")
-    loaded = need("transformers").AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    try:
+        loaded = need("transformers").AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # each library raises its own
+        raise _broken(folder, f"transformers cannot load its tokenizer: {error}") from None
     if tokenizer.template is not None and loaded.chat_template != tokenizer.template:
         raise _broken(folder, "transformers does not find its chat template")
 

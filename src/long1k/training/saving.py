@@ -145,7 +145,8 @@ def _write(
     model: Any, tokenizer: Tokenizer, folder: Path, settings: SaveSettings, state: dict[str, Any] | None, dtype: str
 ) -> None:
     need("transformers").utils.logging.disable_progress_bar()
-    model.save_pretrained(str(folder), state_dict=state, max_shard_size=settings.shard_size)
+    written = None if state is None else _without_twins(model, state)
+    model.save_pretrained(str(folder), state_dict=written, max_shard_size=settings.shard_size)
     path = folder / "config.json"
     config = json.loads(path.read_text())
     config["dtype"] = dtype  # of a sharded model, the library writes the type of what is left on this rank
@@ -153,6 +154,17 @@ def _write(
     copy_tokenizer(tokenizer, folder)
     for name, source in settings.beside.items():
         shutil.copytree(source, folder / name)
+
+
+def _without_twins(model: Any, state: dict[str, Any]) -> dict[str, Any]:
+    """The state without tied weights: gathered from shards they come twice, and would be written twice."""
+    twins = getattr(model, "all_tied_weights_keys", None) or {}
+    equal = need("torch").equal
+    return {
+        name: value
+        for name, value in state.items()
+        if not (name in twins and twins[name] in state and equal(value, state[twins[name]]))
+    }
 
 
 def _cast(value: Any, dtype: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -54,7 +55,8 @@ def stoppable() -> Iterator[Stop]:
         if stop.armed and stop.asked is None:
             stop.asked = number
             os.write(2, _NOTICE)  # print is not safe where a print may be going on
-        else:
+        elif stop.asked is None or multiprocessing.parent_process() is None:
+            # A worker's pool repeats its request when another worker has gone; in earnest, it kills.
             _deliver(before[number], number, frame)
 
     if threading.current_thread() is threading.main_thread():
