@@ -16,6 +16,7 @@ from long1k.executors.local import THREADS
 # name -> threads of either side (None: all cores)
 FILES: dict[str, int | None] = {
     "tokens": None, "near_duplicates": 1, "decontamination": 1, "fuzzy": 1, "pairing": 1, "collect": 1,
+    "training": None,
 }  # fmt: skip
 _HERE = "--here"
 
@@ -47,7 +48,8 @@ def _measure(name: str) -> int:
         verdict = "met" if row.met else "NOT MET"
         print(f"{row.what} ({row.data})")
         print(f"    ours {row.ours_seconds:.4g} s, {row.peer} {row.peer_seconds:.4g} s: ", end="")
-        print(f"×{row.ratio:,.0f} (target {row.target}) {verdict}")
+        ratio = f"{row.ratio:,.0f}" if row.ratio >= 10 else f"{row.ratio:.2f}"
+        print(f"×{ratio} (target {row.target}) {verdict}")
         print(f"    {row.equal}{'; ' + row.note if row.note else ''}", flush=True)
     return 1 if missed else 0
 

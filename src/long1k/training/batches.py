@@ -49,15 +49,31 @@ def deal_padded_step(rows: Sequence[int], lengths: Sequence[int], num: int) -> l
     return dealt
 
 
+def num_micro_batches(
+    order: Sequence[int], lengths: Sequence[int], batch_size: int, layout: Layout, most_tokens: int | None
+) -> int:
+    """Micro-batches of each step, over all ranks.
+
+    Args:
+        most_tokens: what a micro-batch should hold on average, if the layout does not say how many rows; None: all.
+    """
+    num = layout.num_micro_batches(batch_size)
+    if layout.micro_batch_size is not None or most_tokens is None:
+        return num
+    steps = max(1, len(order) // batch_size)
+    wanted = -(-sum(lengths[row] for row in order) // (steps * most_tokens * layout.data_ranks))
+    return min(max(wanted, 1), batch_size // layout.data_ranks) * layout.data_ranks
+
+
 def deal(
-    order: Sequence[int], lengths: Sequence[int], batch_size: int, layout: Layout, *, padded: bool = True
+    order: Sequence[int], lengths: Sequence[int], batch_size: int, num: int, *, padded: bool = True
 ) -> list[list[int]]:
     """All micro-batches of a run, in the order step, accumulation, rank; each is a list of row numbers.
 
     Args:
+        num: of each step, over all ranks.
         padded: a micro-batch is padded to its longest row; else its rows stand in one line.
     """
-    num = layout.num_micro_batches(batch_size)
     deal_one = deal_padded_step if padded else deal_step
     return [
         micro

@@ -19,14 +19,14 @@ from typing import Any
 from long1k.errors import DataError, EngineError
 from long1k.plugins import need
 from long1k.tokens import Tokenizer
-from long1k.training.batches import deal
+from long1k.training.batches import deal, num_micro_batches
 from long1k.training.checkpoint import pad_id
 from long1k.training.config import TrainConfig
 from long1k.training.data import TrainRow, collate, row_order
 from long1k.training.guard import Guard, guarded
 from long1k.training.meter import make_meter
 from long1k.training.metrics import logged_every
-from long1k.training.padding_free import collate_line, in_line, isolation
+from long1k.training.padding_free import collate_line, in_line, isolation, line_tokens
 from long1k.training.reporters import reporter_settings, reporters
 from long1k.training.resumable import COMPLETE, check_stopped, keep_resumable, last_whole, step_of
 from long1k.training.sharding import sharding_watch, trainer_arguments
@@ -95,13 +95,14 @@ def train_model(
     order = row_order(len(rows), steps * config.batch_size, seed)
     lengths = [len(row.input_ids) for row in rows]
     line = in_line(model, config.layout)
-    dealt = deal(order, lengths, config.batch_size, config.layout, padded=not line)
+    num = num_micro_batches(order, lengths, config.batch_size, config.layout, line_tokens(model, config.layout))
+    dealt = deal(order, lengths, config.batch_size, num, padded=not line)
 
     def make_batch(chosen: Sequence[TrainRow]) -> dict[str, Any]:
         return collate_line(chosen) if line else collate(chosen, padding)
 
     data = datasets.Dataset.from_dict({"rows": dealt})
-    micro_batches = config.layout.num_micro_batches(config.batch_size) // config.layout.data_ranks
+    micro_batches = num // config.layout.data_ranks
     work.mkdir(parents=True, exist_ok=True)
     arguments = _quietly(
         trl.SFTConfig,
