@@ -79,9 +79,8 @@ def attach(model: Any, config: TrainConfig, seed: int) -> Any:
     torch, peft = need("torch"), need("peft")
     _check_targets(model, lora)
     if lora.quantized:
-        model = peft.prepare_model_for_kbit_training(
-            model, use_gradient_checkpointing=config.layout.gradient_checkpointing
-        )
+        # Recomputation is the trainer's to switch on, as it does for all other models.
+        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     elif config.precision == "bf16":
         model.to(torch.bfloat16)
     torch.manual_seed(seed % 2**63)
