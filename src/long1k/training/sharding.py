@@ -48,6 +48,8 @@ def prepare_ranks(config: TrainConfig) -> Any:
         kind = kinds.MULTI_GPU if layout.sharding == "fsdp2" else kinds.DEEPSPEED
         state.PartialState._shared_state["distributed_type"] = kind
     if layout.sharding == "zero3":
+        # DeepSpeed counts ranks by its own account of them; without one, a model that is loaded is cut up for one rank.
+        need("deepspeed.comm").init_distributed(dist_backend="gloo" if on_cpu else "nccl", verbose=False)
         return need("transformers.integrations").HfDeepSpeedConfig(deepspeed_config(config))
     return None
 
