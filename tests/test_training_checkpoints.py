@@ -537,7 +537,10 @@ def test_a_full_disk_at_the_end_leaves_the_last_step(
         ):
             run(out, data, chat, save_steps=6)
     file_limit(resource.RLIM_INFINITY)
-    assert sorted(path.name for path in out.iterdir()) == ["progress.json", "work"]
+    left = {path.name for path in out.iterdir()}
+    assert left & {"progress.json", "work", "config.json", "model.safetensors", saving.STAGING, MANIFEST} == {
+        "progress.json", "work",
+    }  # fmt: skip
     assert run(out, data, chat, save_steps=6).info["resumed_from"] == 6
 
 

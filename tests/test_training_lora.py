@@ -129,7 +129,7 @@ def test_the_merged_model_computes_what_base_and_adapter_do(run: Run, base: Path
     out = tmp_path / "out"
     run(out)
     apart = PeftModel.from_pretrained(load_model(base), str(out / "adapter")).eval()
-    merged, again = load_model(out).eval(), adapters.merge_saved(base, out / "adapter").eval()
+    merged, again = load_model(out).eval(), adapters.merge_saved(load_model(base), out / "adapter", "fp32").eval()
     ids = torch.arange(20)[None]
     with torch.no_grad():
         wanted = apart(ids).logits
@@ -199,11 +199,18 @@ def test_what_cannot_be_adapted_is_refused(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_weights_in_4_bits_are_not_sharded() -> None:
+    with pytest.raises(ValueError, match="4 bits are not cut up by zero3"):
+        TrainConfig.model_validate(
+            {"steps": 1, "lora": {"quantized": True}, "layout": {"nproc": 2, "sharding": "zero3"}}
+        )
+
+
 def test_a_frozen_weight_that_moved_is_found(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = adapters.merge
 
-    def careless(model: Any) -> Any:
-        merged = real(model)
+    def careless(model: Any, precision: str) -> Any:
+        merged = real(model, precision)
         with torch.no_grad():
             merged.model.norm.weight[0] += 1e-3
         return merged

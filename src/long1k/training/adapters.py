@@ -52,6 +52,7 @@ def load_frozen(folder: Path, config: TrainConfig) -> Any:
         return load_model(folder, "bfloat16" if config.precision == "bf16" else "float32")
     check_model_folder(folder)
     torch, transformers = need("torch"), need("transformers")
+    transformers.utils.logging.disable_progress_bar()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu"
     return transformers.AutoModelForCausalLM.from_pretrained(
         str(folder), quantization_config=quantization(config), device_map={"": device}, dtype=torch.bfloat16,
@@ -79,9 +80,8 @@ def attach(model: Any, config: TrainConfig, seed: int) -> Any:
     torch, peft = need("torch"), need("peft")
     _check_targets(model, lora)
     if lora.quantized:
-        model = peft.prepare_model_for_kbit_training(
-            model, use_gradient_checkpointing=config.layout.gradient_checkpointing
-        )
+        # Recomputation is the trainer's to switch on, as it does for all other models.
+        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     elif config.precision == "bf16":
         model.to(torch.bfloat16)
     torch.manual_seed(seed % 2**63)
@@ -142,26 +142,33 @@ def save_adapter(model: Any, folder: Path, state: dict[str, Any] | None = None) 
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def merge(model: Any) -> Any:
-    """The full model with its adapters added to the weights, each sum in fp32 and rounded when it is written."""
+def merge(model: Any, precision: str) -> Any:
+    """The full model with its adapters added to its weights: each sum is taken in fp32, and rounded once.
+
+    Args:
+        precision: of training, which is what the checkpoint is written in.
+    """
+    torch = need("torch")
     layer = need("peft").tuners.tuners_utils.BaseTunerLayer
     for module in model.modules():
         if isinstance(module, layer):
-            base = module.get_base_layer()
-            base.weight.data = base.weight.data.float()
+            weight = module.get_base_layer().weight
+            weight.data = weight.data.float()
             module.merge(safe_merge=True)
+            weight = module.get_base_layer().weight
+            weight.data = weight.data.to(torch.bfloat16 if precision == "bf16" else torch.float32)
     merged = model.unload()
     for value in merged.parameters():
         value.requires_grad_(True)
     return merged
 
 
-def merge_saved(base: Path, adapter: Path) -> Any:
-    """As ``merge``, of an adapter that lies in a folder: for frozen weights that stood in 4 bits, or in shards."""
+def merge_saved(base: Any, adapter: Path, precision: str) -> Any:
+    """As ``merge``, of a whole model and a folder's adapter: where those in memory stood in 4 bits, or in shards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = need("peft").PeftModel.from_pretrained(load_model(base), str(adapter))
-    return merge(model)
+        model = need("peft").PeftModel.from_pretrained(base, str(adapter))
+    return merge(model, precision)
 
 
 def merged_proof(base: Path | dict[str, Any], adapted: list[str]) -> Callable[[Path], dict[str, Any]]:

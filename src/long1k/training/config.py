@@ -108,4 +108,6 @@ class TrainConfig(BaseModel):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of steps and epochs")
         self.layout.num_micro_batches(self.batch_size)
+        if self.lora is not None and self.lora.quantized and self.layout.sharding in ("zero3", "fsdp2"):
+            raise ValueError(f"lora.quantized: weights in 4 bits are not cut up by {self.layout.sharding}; use none")
         return self

@@ -77,7 +77,10 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
         end_id=job.end_id, on_log=on_log, folder=job.out, preflight=job.preflight, about=job.about,
     )  # fmt: skip
     trained = trained_weights(network)
-    weights = whole_weights(network) if job.config.layout.sharding in ("zero3", "fsdp2") else None
+    weights = None
+    if job.config.layout.sharding in ("zero3", "fsdp2"):
+        only_trained = job.config.lora is not None
+        weights = whole_weights(network, only_trained)
     del kept
     end_of_training()
     if int(os.environ.get("RANK", "0")) == 0:
@@ -117,15 +120,19 @@ def merged_network(
     assert job.config.lora is not None
     adapted, folder = adapters.adapted_weights(network), job.work / adapters.ADAPTER
     adapters.save_adapter(network, folder, state)
-    if isinstance(job.model, ModelInit):
-        base: Path | dict[str, Any] = new_model(job.model, tokenizer, job.end_id).state_dict()
-    else:
-        base = job.model
-    if isinstance(base, Path) and (job.config.lora.quantized or state is not None):
-        merged = adapters.merge_saved(base, folder)  # the frozen weights in memory are rounded, or in shards
+    precision = job.config.precision
+
+    def start() -> Any:
+        if isinstance(job.model, ModelInit):
+            return new_model(job.model, tokenizer, job.end_id)
+        return load_model(job.model, "bfloat16" if precision == "bf16" else "float32")
+
+    if job.config.lora.quantized or state is not None:  # the frozen weights in memory are rounded, or in shards
+        merged = adapters.merge_saved(start(), folder, precision)
         extend_positions(merged, job.config)
     else:
-        merged = adapters.merge(network)
+        merged = adapters.merge(network, precision)
+    base = start().state_dict() if isinstance(job.model, ModelInit) else job.model
     proof = adapters.merged_proof(base, adapted)
     return merged, dataclasses.replace(settings, beside={adapters.ADAPTER: folder}, also=proof)
 

@@ -48,6 +48,8 @@ def prepare_ranks(config: TrainConfig) -> Any:
         kind = kinds.MULTI_GPU if layout.sharding == "fsdp2" else kinds.DEEPSPEED
         state.PartialState._shared_state["distributed_type"] = kind
     if layout.sharding == "zero3":
+        # DeepSpeed counts ranks by its own account of them; without one, a model that is loaded is cut up for one rank.
+        need("deepspeed.comm").init_distributed(dist_backend="gloo" if on_cpu else "nccl", verbose=False)
         return need("transformers.integrations").HfDeepSpeedConfig(deepspeed_config(config))
     return None
 
@@ -139,12 +141,18 @@ def whole_tensors(model: Any) -> Iterator[tuple[str, Any]]:
                 yield name, full
 
 
-def whole_weights(model: Any) -> dict[str, Any] | None:
-    """All weights, gathered from all ranks in the CPU's memory of rank 0; None elsewhere.  Every rank must call it."""
+def whole_weights(model: Any, only_trained: bool = False) -> dict[str, Any] | None:
+    """All weights, gathered from all ranks in the CPU's memory of rank 0; None elsewhere.  Every rank must call it.
+
+    Args:
+        only_trained: leave frozen weights out: of adapters, all others stand in the folder that was started from.
+    """
     torch = need("torch")
     first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     found: dict[str, Any] = {}
     for name, value in model.state_dict(keep_vars=True).items():
+        if only_trained and not value.requires_grad:
+            continue
         with _gathered(value) as full:
             if first:
                 found[name] = full.detach().to("cpu", copy=True)
