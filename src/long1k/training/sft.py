@@ -27,6 +27,7 @@ from long1k.training.guard import Guard, guarded
 from long1k.training.meter import make_meter
 from long1k.training.metrics import logged_every
 from long1k.training.padding_free import collate_line, in_line, isolation, line_tokens
+from long1k.training.relayout import describe, resume_relaid
 from long1k.training.reporters import reporter_settings, reporters
 from long1k.training.resumable import COMPLETE, check_stopped, keep_resumable, last_whole, step_of
 from long1k.training.sharding import sharding_watch, trainer_arguments
@@ -141,8 +142,9 @@ def train_model(
     )  # fmt: skip
     trainer.guard = Guard(rows, dealt, micro_batches, config.layout, make_batch)
     trainer.remove_callback(transformers.PrinterCallback)
-    keep_resumable(trainer, work, watch.metrics)
+    keep_resumable(trainer, work, watch.metrics, describe(config.layout))
     if start is not None:
+        resume_relaid(trainer, start, config)
         watch.metrics += json.loads((start / COMPLETE).read_text())["metrics"]
     with isolation(model, config.layout):
         _quietly(trainer.train, resume_from_checkpoint=None if start is None else str(start))
