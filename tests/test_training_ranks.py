@@ -22,6 +22,7 @@ from long1k.tokens import load_tokenizer
 from long1k.training.config import ModelInit, TrainConfig
 from long1k.training.data import IGNORED, TrainRow, make_rows, pack, row_order
 from long1k.training.prepared import write_rows
+from rank_jobs import bring_checkpoint
 from realdata import need_extra
 
 need_extra("trl")
@@ -32,6 +33,7 @@ from long1k.rows import Example  # noqa: E402
 from long1k.training.checkpoint import new_model  # noqa: E402
 from long1k.training.job import RESULT, ROWS, Job, run_job  # noqa: E402
 from long1k.training.launch import environment  # noqa: E402
+from long1k.training.ranks import LOG, failure, make_rank_folder  # noqa: E402
 
 pytestmark = pytest.mark.slow
 TINY = ModelInit(hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, max_positions=256)
@@ -56,7 +58,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory, chat: Chat) -> list[TrainRow]
 
 def config_of(**values: Any) -> TrainConfig:
     return TrainConfig.model_validate(
-        {"steps": STEPS, "batch_size": BATCH, "learning_rate": 1e-2, "weight_decay": 0.1, "save_steps": 3, **values}
+        {"steps": STEPS, "batch_size": BATCH, "learning_rate": 1e-2, "weight_decay": 0.1, "save_steps": 4, **values}
     )
 
 
@@ -78,10 +80,14 @@ def run_ranks(ranks: int, jobs: Sequence[Job]) -> None:
         paths.append(str(job.work / "job.json"))
     script = Path(__file__).with_name("rank_jobs.py")
     command = [sys.executable, "-m", "long1k.training.agent", "--standalone", f"--nproc-per-node={ranks}", str(script)]
-    done = subprocess.run(
-        [*command, *paths], env=environment(jobs[0].config.layout), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-6000:]
+    folder = make_rank_folder(jobs[0].work)
+    with (folder / LOG).open("wb") as log:
+        done = subprocess.run(
+            [*command, *paths], env=environment(jobs[0].config.layout), stdout=log, stderr=log, check=False
+        )
+    if done.returncode:
+        print((folder / LOG).read_text())
+        raise failure(folder, done.returncode)
 
 
 def losses(job: Job) -> dict[int, float]:
@@ -142,36 +148,95 @@ def trained(tmp_path_factory: pytest.TempPathFactory, rows: list[TrainRow], chat
     def job(name: str, layout: dict[str, Any], **values: Any) -> Job:
         return make_job(root / name, rows, chat, layout=layout, **values)
 
+    def on(name: str, start: str, step: int, layout: dict[str, Any], **values: Any) -> Job:
+        """A run that goes on from another's checkpoint."""
+        made = job(name, layout, **values)
+        (made.work / "go-on-from.json").write_text(json.dumps(str(root / start / f"checkpoint-{step}")))
+        return made
+
     two: dict[str, Any] = {"nproc": 2, "micro_batch_size": 4}
-    found = {
-        "1": job("1", {}),
-        "1 packed": job("1 packed", {}, **PACKED),
-        "1x2": job("1x2", {"micro_batch_size": 8}),
-        "2": job("2", {"nproc": 2}),
-        "2 packed": job("2 packed", two, **PACKED),
-        "zero1": job("zero1", {**two, "sharding": "zero1"}),
-        "zero2": job("zero2", {**two, "sharding": "zero2", "offload": "optimizer"}),
-        "zero3": job("zero3", {**two, "sharding": "zero3"}),
-        "zero3 packed": job("zero3 packed", {**two, "sharding": "zero3", "offload": "all"}, **PACKED),
-        "fsdp2": job("fsdp2", {**two, "sharding": "fsdp2"}),
-        "4": job("4", {"nproc": 4}),
-        "4 packed": job("4 packed", {"nproc": 4, "micro_batch_size": 2}, **PACKED),
-        "4 zero3": job("4 zero3", {"nproc": 4, "sharding": "zero3"}),
-    }
-    for name in ("1", "1 packed", "1x2"):
-        run_job(found[name])
-    for ranks in (2, 4):
-        run_ranks(ranks, [one for one in found.values() if one.config.layout.ranks == ranks])
-    return found
+    four: dict[str, Any] = {"nproc": 4}
+    starts = [
+        [
+            job("1", {}),
+            job("1 packed", {}, **PACKED),
+            job("1, two micro-batches", {"micro_batch_size": 8}),
+        ],
+        [
+            job("4", four),
+            job("4 packed", {**four, "micro_batch_size": 2}, **PACKED),
+            job("4 zero3", {**four, "sharding": "zero3"}),
+            job("4 fsdp2", {**four, "sharding": "fsdp2"}),
+        ],
+        [
+            job("2", {"nproc": 2}),
+            job("2 packed", two, **PACKED),
+            job("2 zero1", {**two, "sharding": "zero1"}),
+            job("2 zero2, offload", {**two, "sharding": "zero2", "offload": "optimizer"}),
+            job("2 zero3", {**two, "sharding": "zero3"}),
+            job("2 zero3 packed, offload", {**two, "sharding": "zero3", "offload": "all"}, **PACKED),
+            job("2 fsdp2", {**two, "sharding": "fsdp2"}),
+            on("1 → 2", "1", 4, two, save_steps=5),
+            on("1 → 2 zero3", "1", 4, {**two, "sharding": "zero3"}),
+            on("4 → 2 fsdp2", "4", 4, {**two, "sharding": "fsdp2"}),
+            on("2 zero3 → 2 zero3", "2 zero3", 4, {**two, "sharding": "zero3"}),
+            on("4 zero3 → 2 zero3", "4 zero3", 4, {**two, "sharding": "zero3"}),
+            on("2 zero3 → 2", "2 zero3", 4, two),
+            on("2 zero1 → 2 fsdp2", "2 zero1", 4, {**two, "sharding": "fsdp2"}),
+            on("2 zero2, offload → 2 zero1", "2 zero2, offload", 4, {**two, "sharding": "zero1"}),
+            on("4 fsdp2 → 2 fsdp2", "4 fsdp2", 4, {**two, "sharding": "fsdp2"}),
+            on("4 fsdp2 → 2 zero2", "4 fsdp2", 4, {**two, "sharding": "zero2"}),
+        ],
+        [
+            on("1 → 2 → 1", "1 → 2", 5, {}),
+            on("2 zero3 → 1", "2 zero3", 4, {}),
+            on("2 fsdp2 → 1", "2 fsdp2", 4, {}),
+        ],
+    ]
+    for jobs in starts:
+        if jobs[0].config.layout.ranks > 1:
+            run_ranks(jobs[0].config.layout.ranks, jobs)
+            continue
+        for one in jobs:
+            bring_checkpoint(one)
+            run_job(one)
+    return {one.work.name: one for jobs in starts for one in jobs}
 
 
-def test_any_number_of_ranks_learns_what_a_plain_loop_learns(
-    trained: dict[str, Job], rows: list[TrainRow], chat: Chat
-) -> None:
-    plain = {
+@pytest.fixture(scope="module")
+def plain(rows: list[TrainRow], chat: Chat) -> dict[bool, dict[int, float]]:
+    """Losses of the plain loop, by whether rows are packed."""
+    return {
         False: plain_loop(rows, chat, config_of()),
         True: plain_loop(pack(rows, PACKED["packing"]), chat, config_of()),
     }
-    table = {name: differ(losses(job), plain[job.config.packing is not None]) for name, job in trained.items()}
-    print(json.dumps(table, indent=1))
+
+
+def test_any_number_of_ranks_learns_what_a_plain_loop_learns(
+    trained: dict[str, Job], plain: dict[bool, dict[int, float]]
+) -> None:
+    table = {
+        name: differ(losses(job), plain[job.config.packing is not None])
+        for name, job in trained.items()
+        if "→" not in name
+    }
+    print(json.dumps(table, indent=1, ensure_ascii=False))
+    assert len(table) == 14
+    assert max(table.values()) < CLOSE, table
+
+
+def test_a_run_goes_on_under_another_layout_as_if_nothing_had_been(
+    trained: dict[str, Job], plain: dict[bool, dict[int, float]]
+) -> None:
+    table = {}
+    for name, job in trained.items():
+        if "→" not in name:
+            continue
+        result = json.loads((job.work / RESULT).read_text())
+        assert result["resumed_from"] == (5 if name == "1 → 2 → 1" else 4)
+        found = losses(job)
+        assert set(found) == set(range(1, STEPS + 1))
+        table[name] = differ(found, plain[False])
+    print(json.dumps(table, indent=1, ensure_ascii=False))
+    assert len(table) == 13
     assert max(table.values()) < CLOSE, table

@@ -75,12 +75,13 @@ def remove_old(work: Path, kept: int = KEPT) -> None:
         shutil.rmtree(folder)
 
 
-def keep_resumable(trainer: Any, work: Path, metrics: list[dict[str, float]]) -> None:
+def keep_resumable(trainer: Any, work: Path, metrics: list[dict[str, float]], layout: dict[str, Any]) -> None:
     """Make a trainer's checkpoints whole or absent, and let a signal end its run after a step.
 
     Args:
         work: the trainer's output_dir; the trainer itself must delete nothing (save_total_limit None).
         metrics: what was logged so far, kept in each checkpoint.
+        layout: what a checkpoint must say of the layout that it was saved under.
     """
     transformers = need("transformers")
     save = trainer._save_checkpoint
@@ -95,7 +96,9 @@ def keep_resumable(trainer: Any, work: Path, metrics: list[dict[str, float]]) ->
         """Marks whole checkpoints, removes old ones, stops on a signal."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            del args, state, control
+            del control
+            # A resumed state brings the intervals of the run that saved it; those asked for now count.
+            state.save_steps, state.logging_steps = args.save_steps, args.logging_steps
             stop = current_stop()
             if stop is not None:
                 stop.armed = True
@@ -109,13 +112,13 @@ def keep_resumable(trainer: Any, work: Path, metrics: list[dict[str, float]]) ->
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             del control
-            _wait_for_all_ranks()
+            wait_for_all_ranks()
             if args.process_index == 0:
                 folder = work / f"checkpoint-{state.global_step}"
                 with explained(folder):
-                    mark_whole(folder, {"metrics": metrics})
+                    mark_whole(folder, {"metrics": metrics, "layout": layout})
                 remove_old(work)
-            _wait_for_all_ranks()
+            wait_for_all_ranks()
 
     trainer._save_checkpoint = save_or_explain
     trainer.add_callback(Resumable())
@@ -173,7 +176,8 @@ def explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _wait_for_all_ranks() -> None:
+def wait_for_all_ranks() -> None:
+    """Go on when every rank has come here."""
     distributed = need("torch").distributed
     if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
         distributed.barrier()

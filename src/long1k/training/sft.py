@@ -30,6 +30,7 @@ from long1k.training.metrics import logged_every
 from long1k.training.padding_free import collate_line, in_line, isolation, line_tokens
 from long1k.training.positions import positions_in
 from long1k.training.preflight import Mode, Plan, preflight_callback
+from long1k.training.relayout import describe, resume_relaid
 from long1k.training.reporters import reporter_settings, reporters
 from long1k.training.resumable import COMPLETE, check_stopped, keep_resumable, last_whole, step_of
 from long1k.training.seen import Marks
@@ -151,8 +152,9 @@ def train_model(
     marks = Marks(end_id, padding, frozenset(filter(None, map(tokenizer.token_id, tokenizer.special_tokens))))
     plan = Plan(rows, sizes, dealt, config, steps, marks, work, preflight, about or {})
     trainer.add_callback(_quietly(preflight_callback, trainer, plan))
-    keep_resumable(trainer, work, watch.metrics)
+    keep_resumable(trainer, work, watch.metrics, describe(config.layout))
     if start is not None:
+        resume_relaid(trainer, start, config)
         watch.metrics += json.loads((start / COMPLETE).read_text())["metrics"]
     with isolation(model, config.layout):
         _quietly(trainer.train, resume_from_checkpoint=None if start is None else str(start))

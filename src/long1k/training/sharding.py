@@ -150,12 +150,14 @@ def whole_weights(model: Any, only_trained: bool = False) -> dict[str, Any] | No
     torch = need("torch")
     first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     found: dict[str, Any] = {}
+    seen: dict[int, Any] = {}  # tied weights are one tensor under two names, and stay one
     for name, value in model.state_dict(keep_vars=True).items():
         if only_trained and not value.requires_grad:
             continue
-        with _gathered(value) as full:
-            if first:
-                found[name] = full.detach().to("cpu", copy=True)
+        if id(value) not in seen:
+            with _gathered(value) as full:
+                seen[id(value)] = full.detach().to("cpu", copy=True) if first else None
+        found[name] = seen[id(value)]
     return found if first else None
 
 
