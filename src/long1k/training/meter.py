@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class Meter:
     """
 
     def __init__(self, tokens: Sequence[int], flops: Sequence[float], peak_flops: float | None) -> None:
-        self.tokens, self.flops, self.peak = tokens, flops, peak_flops
+        self.seen, self.flops, self.peak = list(accumulate(tokens, initial=0)), flops, peak_flops
         self.begin(0)
 
     def begin(self, step: int) -> None:
@@ -104,8 +105,9 @@ class Meter:
         self.at, self.since, self.seconds, self.first = step, time.perf_counter(), 0.0, step
 
     def paused(self, seconds: float) -> None:
-        """Time that was not spent on training (saving)."""
-        self.since += seconds
+        """The last ``seconds`` were not spent on training (but on saving)."""
+        now = time.perf_counter()
+        self.since += now - max(self.since, now - seconds)
 
     def measure(self, step: int) -> Entry:
         """Speed since the last call, memory now, and the seconds that are left at the mean speed so far."""
@@ -114,12 +116,12 @@ class Meter:
         self.seconds += seconds
         entry: Entry = {
             "step": float(step), "step_seconds": seconds / max(1, step - self.at),
-            "tokens_per_second": sum(self.tokens[self.at : step]) / seconds,
+            "tokens_per_second": (self.seen[step] - self.seen[self.at]) / seconds,
         }  # fmt: skip
         if self.peak is not None:
             entry["mfu"] = sum(self.flops[self.at : step]) / seconds / self.peak
-        done = sum(self.tokens[self.first : step])
-        entry["remaining_seconds"] = self.seconds * sum(self.tokens[step:]) / max(1, done)
+        left, done = self.seen[-1] - self.seen[step], self.seen[step] - self.seen[self.first]
+        entry["remaining_seconds"] = self.seconds * left / max(1, done)
         self.at, self.since = step, now
         return entry | memory()
 

@@ -7,6 +7,7 @@ seen); ``timing.jsonl`` what is not (seconds, tokens a second, memory).
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from long1k.training.config import EarlyStop
 
 METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 Entry = dict[str, float]
-MOST_ENTRIES = 1000  # of a run: a line a step up to so many steps, then a line every few steps
+MOST_ENTRIES = 10_000  # of a run: a line a step up to so many steps, then a line every few steps
 
 
 def logged_every(steps: int, early_stop: EarlyStop | None) -> int:
@@ -57,22 +58,26 @@ def final_loss(metrics: Sequence[Entry], steps: int) -> float | None:
     return sum(last) / len(last) if last else None
 
 
-def stop_reason(losses: Sequence[float], rule: EarlyStop | None) -> str | None:
-    """Why a run with these losses, one a step, stops here; None: it goes on.
+class Stopper:
+    """Says when a run stops early: decided by the losses alone, so that a resumed run stops at the same step."""
 
-    Decided by the losses alone, so that a resumed run stops at the same step.
-    """
-    if rule is None or len(losses) < rule.window:
+    def __init__(self, rule: EarlyStop | None) -> None:
+        self.rule = rule
+        self.last: deque[float] = deque(maxlen=rule.window if rule else 1)
+        self.best, self.since_best = float("inf"), 0
+
+    def reason(self, loss: float) -> str | None:
+        """Take the next step's loss; why the run stops here, or None."""
+        rule = self.rule
+        self.last.append(loss)
+        if rule is None or len(self.last) < rule.window:
+            return None
+        mean = sum(self.last) / rule.window
+        self.since_best += 1
+        if mean < self.best:
+            self.best, self.since_best = mean, 0
+        if rule.loss_below is not None and mean < rule.loss_below:
+            return f"mean loss of {rule.window} steps {mean:.6g} < {rule.loss_below:g}"
+        if rule.no_better_for is not None and self.since_best >= rule.no_better_for:
+            return f"no better mean loss of {rule.window} steps than {self.best:.6g} for {rule.no_better_for} steps"
         return None
-    mean = sum(losses[-rule.window :]) / rule.window
-    if rule.loss_below is not None and mean < rule.loss_below:
-        return f"mean loss of {rule.window} steps {mean:.6g} < {rule.loss_below:g}"
-    if rule.no_better_for is not None:
-        best, best_at = float("inf"), 0
-        for at in range(rule.window, len(losses) + 1):
-            found = sum(losses[at - rule.window : at]) / rule.window
-            if found < best:
-                best, best_at = found, at
-        if len(losses) - best_at >= rule.no_better_for:
-            return f"no better mean loss of {rule.window} steps than {best:.6g} for {rule.no_better_for} steps"
-    return None

@@ -12,7 +12,7 @@ from long1k.errors import EngineError
 from long1k.plugins import need
 from long1k.training.config import EarlyStop
 from long1k.training.meter import Meter
-from long1k.training.metrics import METRICS, TIMING, Entry, Lines, stop_reason
+from long1k.training.metrics import METRICS, TIMING, Entry, Lines, Stopper
 
 _KEPT = ("loss", "grad_norm", "learning_rate", "mean_token_accuracy")
 
@@ -41,10 +41,14 @@ def watch_training(
         def __init__(self) -> None:
             self.metrics: list[Entry] = []
             self.stopped: str | None = None
+            self.saved = False
             self.files = None if folder is None else (Lines(folder / METRICS), Lines(folder / TIMING))
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             del args, control
+            self.stopper = Stopper(early_stop)
+            for entry in self.metrics:  # of the run that this one goes on with
+                self.stopper.reason(entry["loss"])
             if meter is not None:
                 meter.begin(state.global_step)
             if self.files is not None and state.is_world_process_zero:
@@ -65,11 +69,11 @@ def watch_training(
                     )
             speed: Entry = {}
             if meter is not None:
-                entry["tokens"] = float(sum(meter.tokens[: state.global_step]))
+                entry["tokens"] = float(meter.seen[state.global_step])
                 speed = meter.measure(state.global_step)
                 logs.update({name: value for name, value in speed.items() if name != "step"})  # reporters come later
             self.metrics.append(entry)
-            self.stopped = stop_reason([one["loss"] for one in self.metrics], early_stop)
+            self.stopped = self.stopper.reason(entry["loss"])
             if self.stopped is not None and state.global_step < steps:
                 # No checkpoint of the last step: a run killed here resumes before it, and stops at it again.
                 control.should_training_stop, control.should_save = True, False
@@ -81,13 +85,18 @@ def watch_training(
             if on_log is not None:
                 on_log(state.global_step, steps, entry | speed)
 
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            del args, state, control
+            self.saved = True
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            del args, state, control
+            if meter is not None and self.saved:
+                meter.paused(time.perf_counter() - self.step_ended)
+            self.saved = False
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             del args, state, control
             self.step_ended = time.perf_counter()
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            del args, state, control
-            if meter is not None:
-                meter.paused(time.perf_counter() - self.step_ended)
 
     return Watch()
