@@ -44,8 +44,11 @@ def in_line(model: Any, layout: Layout) -> bool:
 
 
 def line_tokens(model: Any, layout: Layout) -> int | None:
-    """Tokens of a micro-batch that the CPU works on fastest; None on a GPU, which likes them long."""
-    if need("torch").cuda.is_available() or not in_line(model, layout):
+    """Tokens of a micro-batch that the CPU works on fastest; None on a GPU, which likes them long.
+
+    None as well where weights are sharded: DeepSpeed is told the number of micro-batches before the model is there.
+    """
+    if layout.sharding != "none" or need("torch").cuda.is_available() or not in_line(model, layout):
         return None
     return max(1, _CACHED_NUMBERS // int(model.config.get_text_config().hidden_size))
 
