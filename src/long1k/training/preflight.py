@@ -76,12 +76,16 @@ class Plan:
 
 @contextmanager
 def saying(path: Path, mode: Mode) -> Iterator[Callable[[], None]]:
-    """The value, called now and then, prints the preflight that ranks elsewhere write, once, when it is there."""
+    """The value, called now and then, prints the preflight that ranks elsewhere write, once, when it is there.
+
+    One of an earlier start stays until then: a run that is resumed after its last step has no step to look at.
+    """
     told = mode == "quiet"
+    before = path.stat().st_mtime_ns if path.is_file() else None
 
     def say() -> None:
         nonlocal told
-        if not told and path.is_file():
+        if not told and path.is_file() and path.stat().st_mtime_ns != before:
             told = True
             print(preflight_text(json.loads(path.read_text())), flush=True)
 
