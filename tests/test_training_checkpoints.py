@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from long1k.training import proof, saving  # noqa: E402
 from long1k.training.checkpoint import load_model, new_model, weights_digest  # noqa: E402
 from long1k.training.proof import prove_checkpoint, read_tensors  # noqa: E402
-from long1k.training.resumable import COMPLETE, checkpoints, is_whole, last_whole, mark_whole, remove_old  # noqa: E402
+from long1k.training.resumable import COMPLETE, checkpoints, explained, is_whole, last_whole, mark_whole, remove_old  # noqa: E402
 from long1k.training.saving import SaveSettings, check_changed, save_checkpoint, weight_norms  # noqa: E402
 from long1k.training.signals import current_stop, stoppable  # noqa: E402
 
@@ -510,7 +511,8 @@ def test_a_full_disk_leaves_the_previous_checkpoint(
 
     with pytest.raises(EngineError, match=r"cannot save .*checkpoint-4: [\s\S]*make room") as failed:
         run(out, data, chat, fill, save_steps=2)
-    assert "GiB are free" in str(failed.value)
+    assert "MB written" in str(failed.value)
+    assert "make room for 0.3 MB" in str(failed.value)  # what the checkpoint before takes: weights and two moments
     assert [folder.name for folder in checkpoints(out / "work")] == ["checkpoint-2"]
     assert is_whole(out / "work" / "checkpoint-2")
     assert not (out / MANIFEST).exists()
@@ -518,6 +520,17 @@ def test_a_full_disk_leaves_the_previous_checkpoint(
     resumed = run(out, data, chat, save_steps=2)
     assert resumed.info["resumed_from"] == 2
     assert resumed.digest == run(tmp_path / "whole", data, chat).digest
+
+
+def test_a_disk_without_room_is_called_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The libraries say only that bytes were lost; how much is free says why."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "half").write_bytes(b"w" * 200_000)
+    with pytest.raises(EngineError, match=r"the disk is full: unexpected pos \(0\.0 MB free, 0\.2 MB written\)"):
+        with explained(tmp_path / "new"):
+            raise RuntimeError("unexpected pos")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_full_disk_at_the_end_leaves_the_last_step(

@@ -82,7 +82,9 @@ def train(
         return
     i = manifest.info
     print(f"{out}: {i['steps']:,} steps over {i['tokens']:,} tokens ({i['supervised_tokens']:,} supervised), "
-          f"final loss {i['final_loss']:.4f}, {manifest.wall_seconds:.1f} s", flush=True)  # fmt: skip
+          f"final loss {i['final_loss']:.4f}, {manifest.wall_seconds:.1f} s")  # fmt: skip
+    print(f"{i['trainable_parameters']:,} parameters trained, {i['parameters']:,} written as "
+          f"{i['checkpoint']['dtype']}; generation {i['checkpoint']['generation']}", flush=True)  # fmt: skip
 
 
 def _config(set_: Sequence[str], nproc: int | None, nnodes: int | None) -> Any:

@@ -20,6 +20,7 @@ from long1k.tables import write_atomic
 from long1k.training.signals import asked_by_any_rank, current_stop
 
 COMPLETE = "complete"
+_NO_ROOM = 1 << 20  # bytes that are free on a disk that is called full
 KEPT = 2  # the newest checkpoints; one more is on disk while it is being written
 
 
@@ -166,14 +167,26 @@ def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, need("safetensors").SafetensorError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
         free = shutil.disk_usage(folder.parent).free if folder.parent.is_dir() else 0
+        written = _size(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        full = "the disk is full: " if free < _NO_ROOM else ""
+        before = max((_size(other) for other in checkpoints(folder.parent)), default=0)
         raise EngineError(
-            f"cannot save {folder}: {reason} ({free / 2**30:,.2f} GiB are free there)",
-            "make room (or raise the quota or limit of the file's size); the same command then goes on from the "
-            "last saved step",
+            f"cannot save {folder}: {full}{reason} ({_megabytes(free)} free, {_megabytes(written)} written)",
+            f"make room{f' for {_megabytes(before)} and some more' if before else ''}, or raise the quota or the limit "
+            "of a file's size; the same command then goes on from the last saved step",
         ) from error
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def wait_for_all_ranks() -> None:
