@@ -328,7 +328,7 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.usefixtures("handlers")
 def test_a_signal_lets_the_step_end_and_be_saved(
     number: int, data: Path, chat: Chat, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -617,7 +617,7 @@ def _shorter(model: Path) -> None:
 
 
 def _other_tokenizer(model: Path) -> None:
-    _edit(model, "tokenizer.json", "version", "2.0")
+    """The same words in another file: nobody can tell that the counts hold."""
     vocabulary = json.loads((model / "tokenizer.json").read_text())
     (model / "tokenizer.json").write_text(json.dumps(vocabulary, indent=3))
 
@@ -629,7 +629,7 @@ def _other_tokenizer(model: Path) -> None:
         (_pickled, "pickled weights only"),
         (_shorter, "it was cut"),
         (lambda model: (model / "config.json").unlink(), "has no config.json"),
-        (_other_tokenizer, "tokenizer"),
+        (_other_tokenizer, "were made with another tokenizer"),
     ],
     ids=["no weights", "pickled", "cut", "no config", "other tokenizer"],
 )
@@ -644,7 +644,26 @@ def test_bad_models_are_refused_in_words(
     assert code == 1
     assert message in error
     assert "Traceback" not in error
-    assert not (tmp_path / "out" / MANIFEST).exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_table_and_a_foreign_folder_are_refused_in_words(
+    data: Path, base: Path, tmp_path: Path, command: Callable[..., tuple[int, str]]
+) -> None:
+    from long1k.rows import Example
+    from long1k.tables import TableWriter
+
+    made = read_manifest(data)
+    writer = TableWriter(tmp_path / "empty", Example, stage="synthesize/1", config=made.config, inputs={})
+    writer.write_part(0, [])
+    writer.commit(1, made.info)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.jpg").write_bytes(b"precious")
+    for table, out, message in ((tmp_path / "empty", "out", "is empty"), (data, "photos", "did not make")):
+        code, error = command("train", str(table), "--model", str(base), "--out", str(tmp_path / out))
+        assert (code, "Traceback" in error) == (1, False)
+        assert message in error
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["holiday.jpg"]
 
 
 def test_a_command_that_is_asked_to_end_saves_and_says_so(data: Path, base: Path, tmp_path: Path) -> None:

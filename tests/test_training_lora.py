@@ -170,6 +170,20 @@ def test_activations_computed_again_give_the_same(run: Run, tmp_path: Path) -> N
     assert plain.info["trainable_parameters"] == again.info["trainable_parameters"]
 
 
+@pytest.mark.slow
+def test_adapters_of_a_model_in_shards(run: Run, base: Path, tmp_path: Path) -> None:
+    """Two ranks with ZeRO-3 on a model from a folder: the same adapters, up to rounding, merged into the same weights."""
+    need_extra("deepspeed")
+    run(tmp_path / "whole")
+    made = run(tmp_path / "shards", layout={"nproc": 2, "sharding": "zero3"})
+    assert losses(tmp_path / "shards") == pytest.approx(losses(tmp_path / "whole"), abs=1e-4)
+    assert made.info["checkpoint"]["frozen_equal"] == 12
+    assert made.info["trainable_parameters"] == 4352
+    one, two = dict(read_tensors(tmp_path / "whole")), dict(read_tensors(tmp_path / "shards"))
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], atol=1e-3), name
+
+
 def test_named_layers_of_a_new_model(run: Run, chat: Chat, tmp_path: Path) -> None:
     manifest = run(tmp_path / "out", model=TINY, lora={**LORA, "targets": ["q_proj", "v_proj"]})
     assert set(deltas(tmp_path / "out" / "adapter")) == {

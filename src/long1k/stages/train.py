@@ -29,7 +29,7 @@ from long1k.tables import (
     write_parquet,
 )
 from long1k.training.adapters import ADAPTER, check_adapters
-from long1k.training.checkpoint import check_vocabulary, model_digest, weights_digest
+from long1k.training.checkpoint import check_data_tokenizer, check_vocabulary, model_digest, weights_digest
 from long1k.training.config import HOW_ONLY, ModelInit, TrainConfig
 from long1k.training.job import ROWS, Job
 from long1k.training.launch import Place, launch
@@ -84,6 +84,7 @@ def train(
     started = time.time()
     if not isinstance(model, ModelInit):
         check_vocabulary(model, chat.tokenizer)
+    check_data_tokenizer(examples, source.config.get("chat", {}).get("tokenizer"), chat.tokenizer)
     check_adapters(config)
     limit = Limit(config.max_tokens, positions_of(model, config.rope))
     work = out / "work"

@@ -134,6 +134,23 @@ def weights_digest(folder: Path) -> str:
     return hasher.hexdigest()
 
 
+def check_data_tokenizer(examples: Path, made_with: object, tokenizer: Tokenizer) -> None:
+    """Refuse samples whose lengths were counted in another tokenizer than the one that will train on them.
+
+    Args:
+        made_with: the tokenizer's digest as the samples' manifest has it; None if it has none.
+
+    Raises:
+        DataError: the digests differ.
+    """
+    if made_with is not None and made_with != tokenizer.digest:
+        raise DataError(
+            f"the samples in {examples} were made with another tokenizer (digest {str(made_with)[:12]}) than the one "
+            f"in {tokenizer.folder} ({tokenizer.digest[:12]})",
+            "synthesize with the model's tokenizer: lengths hold for one tokenizer only",
+        )
+
+
 def check_vocabulary(folder: Path, tokenizer: Tokenizer) -> None:
     """Refuse a model that was made for another tokenizer, or has fewer embeddings than it has ids.
 
