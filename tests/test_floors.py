@@ -44,6 +44,7 @@ TOP = (
     "cli_train",
     "study",
     "display",
+    "display_tokens",
     "provenance",
     "recipe",
     "arm_controls",
@@ -61,6 +62,8 @@ EXCEPTIONS = {
     ("long1k.joining.render", "long1k.grading.extract"),
     # One loader of checkpoints, so that what is trained is what generates.
     ("long1k.generation.hf", "long1k.training.checkpoint"),
+    # And one reading of how many positions a checkpoint has.
+    ("long1k.generation.hf", "long1k.training.positions"),
 }
 
 

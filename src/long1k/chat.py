@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -20,7 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from long1k.errors import DataError, RecipeError
 from long1k.rows import Example, Message
-from long1k.tokens import Tokenizer
+from long1k.tokens import ASSETS, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,21 @@ def documents(example: Example) -> list[Document]:
     return documents_of(example.mode, example.prompt, example.completion)
 
 
+def read_template(template: str) -> str:
+    """The text of a chat template: of a file, of one that ships with the package (``chatml``), or itself.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if "{%" in template or "{{" in template:
+        return template
+    packaged = ASSETS / "templates" / f"{template}.jinja"
+    path = packaged if packaged.is_file() else Path(template).expanduser()
+    if not path.is_file():
+        raise DataError(f"there is no chat template {template}", "give a file, or chatml")
+    return path.read_text(encoding="utf-8")
+
+
 def _raise(message: str) -> None:
     raise jinja2.TemplateError(message)
 
@@ -114,17 +130,22 @@ class Chat:
         tokenizer: its folder must hold a chat template.
         thinking: a key of STYLES.
         system: system message put before every conversation; None leaves it to the template.
+        template: in place of the tokenizer's own: a file, ``chatml``, or the text itself.
 
     Raises:
         DataError: no template, one without an end token, or one that rewrites earlier turns.
         RecipeError: unknown thinking style.
     """
 
-    def __init__(self, tokenizer: Tokenizer, thinking: str = "think", system: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, thinking: str = "think", system: str | None = None, template: str | None = None
+    ) -> None:
+        if template is not None:
+            tokenizer = tokenizer.with_template(read_template(template))
         if tokenizer.template is None:
             raise DataError(
                 f"the tokenizer in {tokenizer.folder} has no chat template",
-                "add chat_template.jinja to the folder (base models: copy one of the instruct model's)",
+                "base models have none: add chat_template.jinja, or give --template (chat.template): a file, or chatml",
             )
         if thinking not in STYLES:
             raise RecipeError(f"unknown thinking style '{thinking}'", f"known: {', '.join(STYLES)}")
@@ -144,8 +165,12 @@ class Chat:
         self.end_id: int = end_id
 
     def describe(self) -> dict[str, Any]:
-        """What decides how this renderer writes tokens; part of every manifest."""
-        return {
+        """What decides how this renderer writes tokens; part of every manifest.
+
+        A template that is not the tokenizer's own stands there whole, so that later stages need not be told.
+        """
+        given = {"template_text": self.tokenizer.template} if self.tokenizer.template_given else {}
+        return given | {
             "tokenizer": self.tokenizer.digest,
             "template": self.tokenizer.template_digest,
             "thinking": self.style.name,

@@ -187,6 +187,9 @@ def show(
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Every token, trained and untrained, as the trainer sees it.")
     ] = False,
+    packing: Annotated[
+        int | None, typer.Option(min=16, help="Show row --row as packed for training into rows of so many tokens.")
+    ] = None,
     rejected: Annotated[bool, typer.Option("--rejected", help="Rejected rows instead.")] = False,
     reason: Annotated[
         str | None, typer.Option(help="Rejected rows of this reason only, e.g. --reason wrong_answer --row 3.")
@@ -215,7 +218,7 @@ def show(
 
     show_row(
         folder, row=row, row_id=id_, tokens=tokens, rejected=rejected or reason is not None, full=full,
-        tokenizer=tokenizer, reason=reason,
+        tokenizer=tokenizer, reason=reason, packing=packing,
     )  # fmt: skip
 
 

@@ -27,14 +27,14 @@ def pair(text: str, option: str) -> tuple[str, str]:
     return key, value
 
 
-def chat_from(tokenizer: str, thinking: str, system: str | None) -> Any:
+def chat_from(tokenizer: str, thinking: str, system: str | None, template: str | None = None) -> Any:
     """The renderer of a tokenizer folder (or package:NAME), with ~ and ${VARIABLE} filled in."""
     from long1k.chat import Chat
     from long1k.jsonlines import expand_path
     from long1k.tokens import load_tokenizer
 
     spec = tokenizer if tokenizer.startswith("package:") else str(expand_path(tokenizer))
-    return Chat(load_tokenizer(spec), thinking, system)
+    return Chat(load_tokenizer(spec), thinking, system, template)
 
 
 def chat_of(manifest: Any, tokenizer: str | None, thinking: str | None) -> Any:
@@ -43,4 +43,6 @@ def chat_of(manifest: Any, tokenizer: str | None, thinking: str | None) -> Any:
     folder = tokenizer or manifest.info.get("tokenizer_folder")
     if folder is None:
         raise DataError("the table does not say which tokenizer it was made with", "give --tokenizer")
-    return chat_from(folder, thinking or made_with.get("thinking", "think"), made_with.get("system"))
+    return chat_from(
+        folder, thinking or made_with.get("thinking", "think"), made_with.get("system"), made_with.get("template_text")
+    )

@@ -52,6 +52,9 @@ def collect(
         list[str], typer.Option(help="A benchmark's JSON Lines: its problems are left out. May be repeated.")
     ] = [],  # noqa: B006
     thinking: Thinking = None,
+    template: Annotated[
+        str | None, typer.Option(help="Chat template instead of the tokenizer's own (base models): a file, or chatml.")
+    ] = None,
     set_: Annotated[
         list[str], typer.Option("--set", help="A key of collect, e.g. near_duplicates.traces=0.8. May be repeated.")
     ] = [],  # noqa: B006
@@ -73,13 +76,13 @@ def collect(
         ):  # fmt: skip
             if given:
                 raise RecipeError(f"{option} does not go with a recipe", "set its keys: --set collect.verify=mark")
-        made, config, chat, excluded = _from_recipe(sources[0], set_, tokenizer, thinking)
+        made, config, chat, excluded = _from_recipe(sources[0], set_, tokenizer, thinking, template)
     else:
         stated = {"type": type_ or "files", "tags": tags, "license": license_, "teacher": teacher}
         made, config = _from_files(sources, stated, verify, field, set_)
         if tokenizer is None:
             raise RecipeError("collect needs --tokenizer", "the folder of the model that will be trained")
-        chat, excluded = chat_from(tokenizer, thinking or "think", None), _excluded(exclude)
+        chat, excluded = chat_from(tokenizer, thinking or "think", None, template), _excluded(exclude)
     manifest = stage(out, made, config, chat, excluded=excluded, executor=Executor(workers, executor, address))
     print(collect_summary(out, manifest), flush=True)
     if manifest.rows_out == 0:
@@ -108,11 +111,14 @@ def _is_recipe(sources: Sequence[str]) -> bool:
     return plain
 
 
-def _from_recipe(name: str, set_: Sequence[str], tokenizer: str | None, thinking: str | None) -> Any:
+def _from_recipe(
+    name: str, set_: Sequence[str], tokenizer: str | None, thinking: str | None, template: str | None
+) -> Any:
     from long1k.recipe import load_recipe, make_benchmarks, make_sources
 
     recipe = load_recipe(name, set_)
-    chat = chat_from(tokenizer or recipe.tokenizer, thinking or recipe.chat.thinking, recipe.chat.system)
+    spec = recipe.chat
+    chat = chat_from(tokenizer or recipe.tokenizer, thinking or spec.thinking, spec.system, template or spec.template)
     excluded = {
         name: [(item.item_id, item.question) for item in benchmark.load()]
         for name, benchmark in make_benchmarks(recipe.benchmarks)

@@ -44,6 +44,9 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Computing threads a process. Default: OMP_NUM_THREADS, or cores / nproc.")
     ] = None,
+    preflight: Annotated[
+        bool, typer.Option("--preflight", help="Measure and print what would be trained on, then stop.")
+    ] = False,
     print_: Annotated[bool, typer.Option("--print", help="Print the command of each machine; start nothing.")] = False,
     slurm: Annotated[Path | None, typer.Option(help="Write a Slurm script to this file; start nothing.")] = None,
     write_configs: Annotated[
@@ -68,8 +71,15 @@ def train(
         join_job(out / "work", config, seed, place)
         return
     from long1k.stages.train import train as stage
+    from long1k.training.preflight import PreflightDone
 
-    manifest = stage(out, examples, model=model, config=config, seed=seed, chat=chat, place=place)
+    try:
+        manifest = stage(
+            out, examples, model=model, config=config, seed=seed, chat=chat, place=place,
+            preflight="only" if preflight else "print",
+        )  # fmt: skip
+    except PreflightDone:
+        return
     i = manifest.info
     print(f"{out}: {i['steps']:,} steps over {i['tokens']:,} tokens ({i['supervised_tokens']:,} supervised), "
           f"final loss {i['final_loss']:.4f}, {manifest.wall_seconds:.1f} s", flush=True)  # fmt: skip

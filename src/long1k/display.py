@@ -18,11 +18,13 @@ from rich.console import Console
 from rich.text import Text
 
 from long1k.chat import Chat, documents
+from long1k.display_tokens import packed_row, print_preflight, print_row
 from long1k.errors import DataError
 from long1k.provenance import Walk, trace_walk
 from long1k.rows import Example, Prediction, Score, Trace, to_dict
 from long1k.tables import Manifest, iter_table, read_manifest, read_rejected
 from long1k.tokens import load_tokenizer
+from long1k.training.data import make_row
 
 _TYPES: dict[str, tuple[type, str]] = {
     "collect": (Trace, "trace_id"), "synthesize": (Example, "example_id"), "import-samples": (Example, "example_id"),
@@ -42,9 +44,9 @@ _SHOWN = 600  # characters of one piece, unless --full
 
 def show_row(
     folder: Path, *, row: int = 0, row_id: str | None = None, tokens: bool = False, rejected: bool = False,
-    full: bool = False, tokenizer: str | None = None, reason: str | None = None,
+    full: bool = False, tokenizer: str | None = None, reason: str | None = None, packing: int | None = None,
 ) -> None:  # fmt: skip
-    """Print one row of a finished table.
+    """Print one row of a finished table; with ``packing`` one row of the trainer, packed of several samples.
 
     Raises:
         DataError: no such folder or row.
@@ -62,6 +64,18 @@ def show_row(
         rows = [one for one in rows if reason in (None, one.reason)]
         found: Any = _pick(rows, row, row_id, "source_row", folder)
         _print_fields(console, found, full)
+        return
+    if packing is not None:
+        if _TYPES.get(stage, (None,))[0] is not Example:
+            raise DataError(f"{folder} holds no samples to be packed", "give a folder made by synthesize")
+        chat = _chat(manifest, tokenizer)
+        packed, at, num = packed_row(folder, chat, packing, row=row, row_id=row_id)
+        used = 100 * len(packed.input_ids) / packing
+        console.print(Text(f"packed row {at:,} of {num:,}: {len(packed.input_ids):,} of {packing:,} tokens "
+                           f"({used:.1f} %)", style="bold"))  # fmt: skip
+        print_row(console, packed, chat)
+        return
+    if stage == "train" and print_preflight(console, manifest):
         return
     if stage not in _TYPES:
         console.print_json(
@@ -119,7 +133,7 @@ def _chat(manifest: Manifest, tokenizer: str | None) -> Chat:
     spec = tokenizer or manifest.info["tokenizer_folder"]
     if not spec.startswith("package:") and not Path(spec).is_dir():
         raise DataError(f"the tokenizer that made this table is not at {spec} any more", "give --tokenizer FOLDER")
-    return Chat(load_tokenizer(spec), made_with["thinking"], made_with["system"])
+    return Chat(load_tokenizer(spec), made_with["thinking"], made_with["system"], made_with.get("template_text"))
 
 
 def _pick(rows: Any, row: int, row_id: str | None, id_field: str, folder: Path) -> Any:
@@ -199,7 +213,7 @@ def _print_example(console: Console, example: Example, chat: Chat, tokens: bool,
         console.print(Text(f"  part {part + 1}: {trace_id}{linker}", style="dim"))
         console.print(Text(f"    from {_visible(origin)}", style="dim"))
     if tokens:
-        _print_tokens(console, example, chat)
+        print_row(console, make_row(example, chat, counted=False), chat)
         return
     for trained, pieces in _pieces(example, chat):
         text = "".join(piece for _, piece in pieces)
@@ -217,22 +231,3 @@ def _print_example(console: Console, example: Example, chat: Chat, tokens: bool,
                 Text(mark + _short(_visible(piece), full), style=style), end="" if console.is_terminal else "\n"
             )
     console.print()
-
-
-def _print_tokens(console: Console, example: Example, chat: Chat) -> None:
-    """Every token in order; trained ones green, others dim; ‖ marks each border between the two."""
-    encoded = chat.encode_documents(example)
-    line = Text()
-    before: bool | None = None
-    for number, one in enumerate(encoded):
-        if number:
-            line.append("\n‖ another conversation, apart from the one before ‖", style="bold yellow")
-            before = None
-        for piece, trained in zip(chat.tokenizer.pieces(one.ids), one.trained, strict=True):
-            if trained != before:
-                line.append(f"\n‖ {'trained' if trained else 'not trained'} ‖ ", style="bold")
-            before = trained
-            line.append(_visible(piece).replace("\n", "⏎\n") + "·", style="green" if trained else "dim")
-    console.print(line)
-    num_trained, num_tokens = sum(sum(one.trained) for one in encoded), sum(len(one.ids) for one in encoded)
-    console.print(f"{num_trained:,} of {num_tokens:,} tokens are trained")

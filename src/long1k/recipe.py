@@ -45,6 +45,7 @@ class ChatSpec(Strict):
 
     thinking: str = "think"
     system: str | None = None
+    template: str | None = Field(default=None, description="instead of the tokenizer's own: a file, or chatml")
 
 
 class Base(Strict):

@@ -45,6 +45,7 @@ from long1k.stages.train import is_trained, train
 from long1k.tables import MANIFEST, Manifest, make_folder, read_manifest, write_atomic
 from long1k.tokens import load_tokenizer
 from long1k.training.checkpoint import check_model_folder
+from long1k.training.positions import positions_of
 
 Say = Callable[[str], None]
 
@@ -67,7 +68,8 @@ class Study:
 
     def __init__(self, recipe: Recipe, root: Path) -> None:
         self.recipe, self.root = recipe, root
-        self.chat = Chat(load_tokenizer(str(_expand(recipe.tokenizer))), recipe.chat.thinking, recipe.chat.system)
+        spec = recipe.chat
+        self.chat = Chat(load_tokenizer(str(_expand(recipe.tokenizer))), spec.thinking, spec.system, spec.template)
         self.arms = expand_arms(recipe)
         self.benchmarks = make_benchmarks(recipe.benchmarks)
 
@@ -174,10 +176,10 @@ def run_study(
         told("collect", pool, _rows(pool))
         write_card(study.root / "collect", pool, Trace)
         _check_pool(pool, study.root / "collect")
-        limit = _positions(study) if recipe.train is not None else None
         for seed in recipe.seeds:
             for arm in study.arms:
                 if arm.specs and arm.data_arm == arm.name:
+                    limit = _positions(study, arm) if recipe.train is not None else None
                     made = _synthesize(study, arm, seed, limit)
                     told(f"synthesize {arm.name} seed {seed}", made, _groups(made))
         rows, fresh = _balance(study)
@@ -292,14 +294,12 @@ def _groups(manifest: Manifest) -> str:
     return f"{made:,} samples{short}, {low:,}–{high:,} tokens, {sum(g['problems'] for g in groups):,} problems"
 
 
-def _positions(study: Study) -> int | None:
-    import json
-
-    if study.recipe.base is not None:
-        return study.recipe.base.init.max_positions
-    config = study.start_model / "config.json"
-    value = json.loads(config.read_text()).get("max_position_embeddings") if config.is_file() else None
-    return value if isinstance(value, int) else None
+def _positions(study: Study, arm: Arm) -> int | None:
+    """The longest sample that an arm's model can be trained on: its positions, extended by base and arm."""
+    recipe, rope = study.recipe, arm.train.rope if arm.train is not None else None
+    if recipe.base is None:
+        return positions_of(study.start_model, rope)
+    return positions_of(recipe.base.init, recipe.base.train.rope or rope)
 
 
 def _make_base(study: Study, executor: Executor, told: Callable[[str, Manifest, str], None]) -> None:
@@ -311,7 +311,7 @@ def _make_base(study: Study, executor: Executor, told: Callable[[str, Manifest, 
     told("base: collect", pool, _rows(pool))
     made = synthesize(
         folder / "synthesize", folder / "collect", arm="base", specs=base.groups, seed=base.seed, chat=study.chat,
-        max_tokens=base.init.max_positions,
+        max_tokens=positions_of(base.init, base.train.rope),
     )  # fmt: skip
     told("base: synthesize", made, _groups(made))
     arguments: dict[str, Any] = {

@@ -7,6 +7,7 @@ differs, or it cannot read the file, the real tokenizer counts.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -61,11 +62,18 @@ class Tokenizer:
         template = template_path.read_text() if template_path.is_file() else self.config.get("chat_template")
         self.template: str | None = template if isinstance(template, str) else None
         self.template_digest = digest_json(self.template)
+        self.template_given = False
         added = self._real.get_added_tokens_decoder().values()
         self.special_tokens = tuple(token.content for token in added if token.special)
         self.unk_id = self._unknown_id()
         self._fast: Any = None
         self._checked = False
+
+    def with_template(self, template: str) -> Tokenizer:
+        """The same tokenizer with another chat template; the folder stays as it is."""
+        other = copy.copy(self)
+        other.template, other.template_digest, other.template_given = template, digest_json(template), True
+        return other
 
     def _unknown_id(self) -> int | None:
         token = getattr(self._real.model, "unk_token", None)

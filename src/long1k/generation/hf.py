@@ -10,6 +10,7 @@ from long1k.generation.base import Job, Output, Sampling
 from long1k.plugins import need
 from long1k.tokens import Tokenizer
 from long1k.training.checkpoint import load_model, pad_id
+from long1k.training.positions import positions_in
 
 
 class TransformersEngine:
@@ -40,8 +41,8 @@ class TransformersEngine:
 
     @property
     def max_positions(self) -> int:
-        """Positions of the model."""
-        return int(self._model.config.max_position_embeddings)
+        """Positions of the model, those of stretched rotary embeddings counted."""
+        return positions_in(self._model.config.to_dict()) or int(self._model.config.max_position_embeddings)
 
     def generate(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[Output]:
         """Draw one output a job; the batch is padded on the left."""

@@ -111,7 +111,7 @@ def _check_length(arm: str, tokens: int, max_tokens: int | None, target: int | N
     if max_tokens is not None and tokens > max_tokens:
         raise InfeasibleError(
             f"arm {arm}: {target or tokens:,} tokens are more than the model's {max_tokens:,} positions",
-            "lower the target, or use a model with more positions",
+            "lower the target, extend the positions (train.rope), or use a model with more of them",
         )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +16,29 @@ from long1k.chat import Chat
 from long1k.interop.facts import table_facts
 from long1k.interop.model_card import checkpoint_name, write_model_card
 from long1k.progress import progress
-from long1k.rows import Example
-from long1k.tables import Manifest, begin, fingerprint, finish, is_current, read_manifest, read_table
+from long1k.rows import Example, Reject, to_arrow
+from long1k.tables import (
+    Manifest,
+    begin,
+    fingerprint,
+    finish,
+    is_current,
+    iter_table,
+    make_folder,
+    read_manifest,
+    write_parquet,
+)
 from long1k.training.adapters import ADAPTER, check_adapters
 from long1k.training.checkpoint import check_vocabulary, model_digest, weights_digest
 from long1k.training.config import HOW_ONLY, ModelInit, TrainConfig
-from long1k.training.data import TrainRow, make_rows, pack
 from long1k.training.job import ROWS, Job
 from long1k.training.launch import Place, launch
+from long1k.training.limits import Limit
 from long1k.training.meter import described
 from long1k.training.metrics import final_loss
-from long1k.training.prepared import write_rows
+from long1k.training.positions import positions_of
+from long1k.training.preflight import PREFLIGHT, Mode
+from long1k.training.prepare import Prepared, prepare_rows
 from long1k.training.reporters import check_reporters
 from long1k.training.resumable import last_whole
 from long1k.training.sft import num_steps
@@ -42,6 +57,7 @@ def train(
     chat: Chat,
     on_log: Callable[[int, int, dict[str, float]], None] | None = None,
     place: Place | None = None,
+    preflight: Mode = "quiet",
 ) -> Manifest:
     """Fine-tune one model on one table of samples; resumes where it was stopped.
 
@@ -51,10 +67,13 @@ def train(
         model: a model folder to start from, or the shape of a new one.
         seed: order of the samples (and dropout); the weights of a new model have their own.
         place: which of several machines this is; machine 0 runs the stage, the others join it.
+        preflight: whether it is printed, and whether it is all that is wanted.
 
     Raises:
         DataError: data and model do not fit each other.
-        EngineError: training diverged, or the saved checkpoint is not what was trained.
+        EngineError: training diverged, something configured is not in force, or the saved checkpoint is not
+            what was trained.
+        PreflightDone: only the preflight was asked for, and it is through.
     """
     check_reporters(config.log_to)
     source = read_manifest(examples)
@@ -63,24 +82,22 @@ def train(
         shutil.rmtree(out / "work", ignore_errors=True)
         return read_manifest(out)
     started = time.time()
-    rows = make_rows(read_table(examples, Example), chat, config.max_tokens)
-    preflight = describe_rows(rows, config)
-    if config.packing is not None:
-        rows = pack(rows, config.packing)
-    preflight |= {"rows": len(rows), "steps": num_steps(config, len(rows))}
     if not isinstance(model, ModelInit):
         check_vocabulary(model, chat.tokenizer)
     check_adapters(config)
+    limit = Limit(config.max_tokens, positions_of(model, config.rope))
     work = out / "work"
-    begin(out, STAGE, settings, inputs, precious=last_whole(work) is not None, say=_note)
-    work.mkdir(exist_ok=True)
-    write_rows(work / ROWS, rows)
+    with _prepared(out, examples, chat, config, limit) as (prepared, rows):
+        begin(out, STAGE, settings, inputs, precious=last_whole(work) is not None, say=_note)
+        work.mkdir(exist_ok=True)
+        rows.replace(work / ROWS)
     job = Job(
         out=out, work=work, model=model, config=config, seed=seed, tokenizer=str(chat.tokenizer.folder),
-        end_id=chat.end_id,
+        template=chat.tokenizer.template if chat.tokenizer.template_given else None,
+        end_id=chat.end_id, preflight=preflight, about=_about(prepared, limit, chat),
     )  # fmt: skip
     name = " ".join(out.parts[-3:-1])  # in a study: the arm and its seed
-    with progress(f"train {name}", int(preflight["steps"])) as step:
+    with progress(f"train {name}", num_steps(config, prepared.num_rows)) as step:
         seen = 0
 
         def report(at: int, steps: int, entry: dict[str, float]) -> None:
@@ -92,6 +109,9 @@ def train(
 
         with stoppable() as stop:
             result = launch(job, report, place)
+    rejected = [one.reject(limit, str(examples)) for one in prepared.left_out]
+    if rejected:
+        write_parquet(out / "rejected.parquet", to_arrow(rejected, Reject), rows_in=prepared.num_samples)
     files = [
         path for path in (*out.iterdir(), *(out / ADAPTER).glob("*"))
         if path.is_file() and not path.name.startswith((".", "manifest", "progress"))
@@ -99,7 +119,7 @@ def train(
     info = {
         "data": table_facts(examples, source, Example),
         "base_model": "A new model" if isinstance(model, ModelInit) else checkpoint_name(model),
-        "preflight": preflight, "parameters": result.parameters,
+        "preflight": json.loads((work / PREFLIGHT).read_text()), "parameters": result.parameters,
         "trainable_parameters": result.trainable_parameters, "checkpoint": result.checkpoint, "steps": result.steps,
         "tokens": result.tokens, "supervised_tokens": result.supervised_tokens, "resumed_from": result.resumed_from,
         "final_loss": final_loss(result.metrics, result.steps), "stopped": result.stopped,
@@ -107,7 +127,8 @@ def train(
     }  # fmt: skip
     manifest = finish(
         out, stage=STAGE, config=settings, inputs=inputs, digest=weights_digest(out), files=files, started=started,
-        rows_in=source.rows_out, rows_out=source.rows_out, info=info,
+        rows_in=prepared.num_samples, rows_out=prepared.num_samples - len(rejected),
+        rejected=dict(sorted(Counter(one.reason for one in rejected).items())), info=info,
     )  # fmt: skip
     write_model_card(out)
     shutil.rmtree(work, ignore_errors=True)  # only now: a kill before the manifest resumes from it
@@ -143,14 +164,26 @@ def is_trained(
     return is_current(out, fingerprint(STAGE, *_identity(examples, model, config, seed, chat)))
 
 
-def describe_rows(rows: list[TrainRow], config: TrainConfig) -> dict[str, Any]:
-    """What the data is, measured on the very rows that are trained on, before the first step."""
-    lengths = [len(row.input_ids) for row in rows]
+@contextmanager
+def _prepared(
+    out: Path, examples: Path, chat: Chat, config: TrainConfig, limit: Limit
+) -> Iterator[tuple[Prepared, Path]]:
+    """The rows in a hidden file of the folder: what lies there already is touched only when they are all right."""
+    fresh = not out.exists()
+    path = make_folder(out) / ".rows.arrow"
+    try:
+        yield prepare_rows(iter_table(examples, Example), chat, config, limit, path), path
+    except BaseException:
+        path.unlink(missing_ok=True)
+        if fresh and not any(out.iterdir()):
+            out.rmdir()
+        raise
+
+
+def _about(prepared: Prepared, limit: Limit, chat: Chat) -> dict[str, Any]:
+    """What the preflight says of the data's source."""
     return {
-        "samples": len(rows),
-        "longest_tokens": max(lengths),
-        "shortest_tokens": min(lengths),
-        "tokens": sum(lengths),
-        "supervised_tokens": sum(row.supervised for row in rows),
-        "batch_size": config.batch_size,
-    }
+        "samples": prepared.num_samples, "over_limit": len(prepared.left_out), "limit": limit.describe(),
+        "end_token": chat.end_token, "begin_token": chat.tokenizer.named_token("bos_token"),
+        "template": chat.tokenizer.template_digest, "thinking": chat.style.name, "system": chat.system,
+    }  # fmt: skip

@@ -11,10 +11,11 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from long1k.rows import derive_seed
 from long1k.tables import write_atomic
@@ -23,6 +24,8 @@ from long1k.training import adapters
 from long1k.training.checkpoint import load_model, new_model
 from long1k.training.config import ModelInit, TrainConfig
 from long1k.training.data import IGNORED, TrainRow
+from long1k.training.positions import extend_positions
+from long1k.training.preflight import Mode, PreflightDone
 from long1k.training.prepared import RowFile
 from long1k.training.ranks import OnLog, die_with_parent, speaking
 from long1k.training.saving import SaveSettings, check_changed, save_checkpoint, trained_weights, weight_norms
@@ -47,7 +50,10 @@ class Job(BaseModel):
     config: TrainConfig
     seed: int
     tokenizer: str
+    template: str | None = Field(default=None, description="a chat template that is not the tokenizer's own")
     end_id: int
+    preflight: Mode = "quiet"
+    about: dict[str, Any] = Field(default_factory=dict, description="of the data's source, for the preflight")
 
 
 def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
@@ -56,8 +62,11 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
     Raises:
         DataError: data and model do not fit each other.
         EngineError: training diverged, or the saved checkpoint is not what was trained.
+        PreflightDone: only the preflight was asked for.
     """
     tokenizer = load_tokenizer(job.tokenizer)
+    if job.template is not None:
+        tokenizer = tokenizer.with_template(job.template)
     rows = RowFile(job.work / ROWS)
     kept = prepare_ranks(job.config)
     network = load_network(job, tokenizer)
@@ -65,7 +74,7 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
     start = weight_norms(whole_tensors(network))
     result = train_model(
         network, rows, job.config, work=job.work, seed=job.seed, tokenizer=tokenizer,
-        end_id=job.end_id, on_log=on_log, folder=job.out,
+        end_id=job.end_id, on_log=on_log, folder=job.out, preflight=job.preflight, about=job.about,
     )  # fmt: skip
     trained = trained_weights(network)
     weights = whole_weights(network) if job.config.layout.sharding in ("zero3", "fsdp2") else None
@@ -93,6 +102,7 @@ def load_network(job: Job, tokenizer: Tokenizer) -> Any:
         network = new_model(job.model, tokenizer, job.end_id)
     else:
         network = adapters.load_frozen(job.model, job.config) if lora else load_model(job.model)
+    extend_positions(network, job.config)
     return adapters.attach(network, job.config, derive_seed("adapters", job.seed)) if lora else network
 
 
@@ -113,6 +123,7 @@ def merged_network(
         base = job.model
     if isinstance(base, Path) and (job.config.lora.quantized or state is not None):
         merged = adapters.merge_saved(base, folder)  # the frozen weights in memory are rounded, or in shards
+        extend_positions(merged, job.config)
     else:
         merged = adapters.merge(network)
     proof = adapters.merged_proof(base, adapted)
@@ -131,7 +142,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's own deafness is inherited
     signal.signal(signal.SIGINT, signal.default_int_handler)
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
-    with stoppable(), speaking(job.work / "ranks", int(os.environ["RANK"])) as on_log:
+    with stoppable(), speaking(job.work / "ranks", int(os.environ["RANK"])) as on_log, suppress(PreflightDone):
         run_job(job, on_log if int(os.environ["RANK"]) == 0 else None)
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from long1k.tables import write_atomic
 from long1k.training.config import TrainConfig
 from long1k.training.job import RESULT, Job, run_job
 from long1k.training.layout import Layout
+from long1k.training.preflight import PREFLIGHT, PreflightDone, saying
 from long1k.training.ranks import LOG, OnLog, failure, follow, make_rank_folder, rank_pids
 from long1k.training.sft import TrainResult
 
@@ -113,14 +115,19 @@ def launch(job: Job, on_log: OnLog | None = None, place: Place | None = None) ->
 
     Raises:
         EngineError: a rank failed.
+        PreflightDone: only the preflight was asked for, and it is through.
     """
+    (job.work / PREFLIGHT).unlink(missing_ok=True)
     if job.config.layout.ranks == 1 and job.config.layout.sharding == "none":
         return run_job(job, on_log)
     check_devices(job.config.layout)
     make_rank_folder(job.work)
     path = job.work / JOB
     write_atomic(path, job.model_dump_json().encode())
-    _run(job.config.layout, place or find_place(job.config.layout), path, on_log)
+    with saying(job.work / PREFLIGHT, job.preflight) as say:
+        _run(job.config.layout, place or find_place(job.config.layout), path, on_log, say)
+    if job.preflight == "only":
+        raise PreflightDone
     return TrainResult(**json.loads((job.work / RESULT).read_text()))
 
 
@@ -145,7 +152,9 @@ def join_job(work: Path, config: TrainConfig, seed: int, place: Place, wait_seco
         time.sleep(1)
 
 
-def _run(layout: Layout, place: Place, path: Path, on_log: OnLog | None = None) -> None:
+def _run(
+    layout: Layout, place: Place, path: Path, on_log: OnLog | None = None, on_wait: Callable[[], None] | None = None
+) -> None:
     """Start this machine's ranks, pass on what they log, and wait for them; signals reach every rank."""
     folder = path.parent / "ranks"
     command = [*torchrun(layout, place), "-m", "long1k.training.job", str(path)]
@@ -158,6 +167,8 @@ def _run(layout: Layout, place: Place, path: Path, on_log: OnLog | None = None) 
     try:
         while process.poll() is None:
             time.sleep(_POLL_SECONDS)
+            if on_wait is not None:
+                on_wait()
             offset = follow(folder, offset, on_log)
     except BaseException:
         _stop(process, folder)

@@ -22,6 +22,7 @@ _SCHEMA = pa.schema(
         ("labels", pa.list_(pa.int32())),
         ("lengths", pa.list_(pa.int32())),
         ("names", pa.list_(pa.string())),
+        ("prompts", pa.list_(pa.list_(pa.int32()))),
     ]
 )
 _ROWS_A_BATCH = 64

@@ -16,21 +16,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from long1k.errors import DataError, EngineError
+from long1k.errors import EngineError
 from long1k.plugins import need
 from long1k.tokens import Tokenizer
 from long1k.training.batches import deal, num_micro_batches
 from long1k.training.checkpoint import pad_id
 from long1k.training.config import TrainConfig
-from long1k.training.data import TrainRow, collate, row_order
+from long1k.training.data import TrainRow, collate, row_order, size_of
 from long1k.training.guard import Guard, guarded
+from long1k.training.limits import check_lengths
 from long1k.training.meter import make_meter
 from long1k.training.metrics import logged_every
 from long1k.training.padding_free import collate_line, in_line, isolation, line_tokens
+from long1k.training.positions import positions_in
+from long1k.training.preflight import Mode, Plan, preflight_callback
 from long1k.training.reporters import reporter_settings, reporters
 from long1k.training.resumable import COMPLETE, check_stopped, keep_resumable, last_whole, step_of
+from long1k.training.seen import Marks
 from long1k.training.sharding import sharding_watch, trainer_arguments
 from long1k.training.watch import watch_training
+
+# transformers' "constant" knows no warm-up.
+_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,8 @@ def train_model(
     end_id: int,
     on_log: Callable[[int, int, dict[str, float]], None] | None = None,
     folder: Path | None = None,
+    preflight: Mode = "quiet",
+    about: dict[str, Any] | None = None,
 ) -> TrainResult:
     """Train in place; resumes from the last whole checkpoint in ``work``.
 
@@ -75,25 +84,23 @@ def train_model(
         seed: decides the order of rows and dropout.
         on_log: called with (step, steps, metrics and speed).
         folder: gets metrics.jsonl, timing.jsonl and what ``log_to`` asks for.
+        preflight: whether the preflight is printed, and whether it is all.
+        about: what is known of the data's source, for the preflight.
 
     Raises:
         DataError: a row is longer than the model's positions.
-        EngineError: the loss is not a finite number.
+        EngineError: the loss is not a finite number, or something is configured and not in force.
+        PreflightDone: only the preflight was asked for.
     """
     torch, transformers, trl, datasets = need("torch"), need("transformers"), need("trl"), need("datasets")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
     padding = pad_id(tokenizer, end_id)
-    longest = max(max(row.lengths) for row in rows)
-    positions = model.config.max_position_embeddings
-    if longest > positions:
-        raise DataError(
-            f"the longest sample has {longest:,} tokens, but the model only {positions:,} positions",
-            "use a model with more positions, or shorter targets",
-        )
+    sizes = [size_of(row) for row in rows]
+    check_lengths(sizes, positions_in(model.config.to_dict()))
     steps = num_steps(config, len(rows))
     order = row_order(len(rows), steps * config.batch_size, seed)
-    lengths = [len(row.input_ids) for row in rows]
+    lengths = [one.tokens for one in sizes]
     line = in_line(model, config.layout)
     num = num_micro_batches(order, lengths, config.batch_size, config.layout, line_tokens(model, config.layout))
     dealt = deal(order, lengths, config.batch_size, num, padded=not line)
@@ -108,7 +115,7 @@ def train_model(
         trl.SFTConfig,
         output_dir=str(work), max_steps=steps, per_device_train_batch_size=1,  # an element is a micro-batch
         gradient_accumulation_steps=micro_batches, learning_rate=config.learning_rate,
-        lr_scheduler_type=config.scheduler, warmup_steps=math.ceil(config.warmup_ratio * steps),
+        lr_scheduler_type=_SCHEDULES[config.scheduler], warmup_steps=math.ceil(config.warmup_ratio * steps),
         weight_decay=config.weight_decay, adam_beta1=config.beta1, adam_beta2=config.beta2,
         max_grad_norm=config.max_grad_norm, bf16=config.precision == "bf16", fp16=False,
         gradient_checkpointing=config.layout.gradient_checkpointing, use_cpu=not torch.cuda.is_available(),
@@ -141,6 +148,9 @@ def train_model(
     )  # fmt: skip
     trainer.guard = Guard(rows, dealt, micro_batches, config.layout, make_batch)
     trainer.remove_callback(transformers.PrinterCallback)
+    marks = Marks(end_id, padding, frozenset(filter(None, map(tokenizer.token_id, tokenizer.special_tokens))))
+    plan = Plan(rows, sizes, dealt, config, steps, marks, work, preflight, about or {})
+    trainer.add_callback(_quietly(preflight_callback, trainer, plan))
     keep_resumable(trainer, work, watch.metrics)
     if start is not None:
         watch.metrics += json.loads((start / COMPLETE).read_text())["metrics"]
@@ -149,13 +159,12 @@ def train_model(
     check_stopped(trainer, work)
     done = trainer.state.global_step
     order = order[: done * config.batch_size]
-    supervised = [row.supervised for row in rows]
     return TrainResult(
         metrics=watch.metrics,
         steps=done,
         stopped=watch.stopped if done < steps else None,
         tokens=sum(lengths[at] for at in order),
-        supervised_tokens=sum(supervised[at] for at in order),
+        supervised_tokens=sum(sizes[at].supervised for at in order),
         resumed_from=resumed_from,
     )
 

@@ -39,6 +39,7 @@ class Context:
     tokenizer: str
     thinking: str
     system: str | None
+    template: str | None
     benchmarks: tuple[tuple[str, str], ...]
 
 
@@ -69,7 +70,7 @@ class _Tools:
 
     def __init__(self, context: Context) -> None:
         self.key = context.key
-        self.chat = Chat(load_tokenizer(context.tokenizer), context.thinking, context.system)
+        self.chat = Chat(load_tokenizer(context.tokenizer), context.thinking, context.system, context.template)
         self.index = BenchmarkIndex(context.benchmarks, context.config.decontaminate)
         self.grader = MathGrader()
 

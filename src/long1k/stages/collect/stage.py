@@ -99,6 +99,7 @@ def collect(
     context = Context(
         key=digest_json([settings, inputs]), config=config, tokenizer=str(chat.tokenizer.folder),
         thinking=chat.style.name, system=chat.system,
+        template=chat.tokenizer.template if chat.tokenizer.template_given else None,
         benchmarks=tuple((f"{name}/{item}", text) for name, items in excluded.items() for item, text in items),
     )  # fmt: skip
     counted = Counter[str]()
