@@ -90,11 +90,11 @@ def check_optimizer(optimizer: Any, config: TrainConfig, named: Iterable[tuple[s
     for key, wanted in (("betas", (config.beta1, config.beta2)), ("eps", EPSILON)):
         found = sorted({str(group.get(key)) for group in groups})
         checks.append(same(f"optimiser {key}", str(wanted), ", ".join(found)))
-    decays = sorted({float(group.get("weight_decay", math.nan)) for group in groups if group["params"]}, reverse=True)
+    decays = sorted({float(group.get("weight_decay", math.nan)) for group in groups}, reverse=True)
     allowed = {config.weight_decay, 0.0}
     checks.append(
         Check("weight decay", f"{config.weight_decay:g} on matrices, 0 on norms and biases",
-              _text(decays), set(decays) <= allowed and (config.weight_decay in decays or not decays))
+              _text(decays), set(decays) <= allowed and config.weight_decay in decays)
     )  # fmt: skip
     if named is not None:
         checks.append(_check_members(groups, config, list(named)))
