@@ -117,6 +117,7 @@ def launch(job: Job, on_log: OnLog | None = None, place: Place | None = None) ->
         EngineError: a rank failed.
         PreflightDone: only the preflight was asked for, and it is through.
     """
+    (job.work / PREFLIGHT).unlink(missing_ok=True)
     if job.config.layout.ranks == 1 and job.config.layout.sharding == "none":
         return run_job(job, on_log)
     check_devices(job.config.layout)

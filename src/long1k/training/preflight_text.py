@@ -7,25 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 WIDTH = 100
-_NAME = 22
+_NAME, _CHECK = 22, 44  # columns of the names of facts and of checks
 
 
 def preflight_text(report: Mapping[str, Any]) -> str:
     """The lines of a preflight (the content of preflight.json)."""
     lines = ["Preflight: measured on the trainer's own batches, before the first update"]
-    lines += [line for name, text in _facts(report) for line in _entry(name, text)]
-    lines.append("In force on the live trainer: wanted → found")
+    lines += [line for name, text in _facts(report) for line in _entry(name, text, _NAME)]
+    lines.append("In force on the live trainer (wanted → found, where the two are not the same words)")
     for check in report["in_force"]:
         found = check["found"] if check["found"] == check["wanted"] else f"{check['wanted']} → {check['found']}"
-        lines += _entry(check["name"], found)
+        lines += _entry(check["name"], found, _CHECK)
     return "\n".join(lines)
 
 
-def _entry(name: str, text: str) -> list[str]:
-    """A name and its text, wrapped, the text in a column of its own unless the name is long."""
-    if len(name) > _NAME:
-        return textwrap.wrap(f"  {name}: {text}", WIDTH, subsequent_indent="    ")
-    return textwrap.wrap(f"  {name:<{_NAME}} {text}", WIDTH, subsequent_indent=" " * (_NAME + 3), drop_whitespace=True)
+def _entry(name: str, text: str, column: int) -> list[str]:
+    """A name and its text, wrapped, the text in a column of its own."""
+    return textwrap.wrap(f"  {name:<{column}} {text}", WIDTH, subsequent_indent=" " * (column + 3))
 
 
 def _facts(r: Mapping[str, Any]) -> list[tuple[str, str]]:
