@@ -35,7 +35,7 @@ import torch  # noqa: E402
 
 from long1k.rows import Example  # noqa: E402
 from long1k.training.checkpoint import copy_tokenizer, new_model, pad_id  # noqa: E402
-from long1k.training.meter import Meter, cost_of, described  # noqa: E402
+from long1k.training.meter import Meter, cost_of, described, known_peak  # noqa: E402
 from long1k.training.padding_free import collate_line, in_line, isolation  # noqa: E402
 from long1k.training.sft import train_model  # noqa: E402
 
@@ -250,6 +250,18 @@ def test_operations_are_what_the_profiler_counts() -> None:
     assert one["remaining_seconds"] == pytest.approx(3 * one["step_seconds"])
     meter.paused(100.0)  # longer than it was since: none of it counts
     assert meter.measure(2)["step_seconds"] < 1
+
+
+def test_peaks_of_gpus_by_the_names_that_drivers_give() -> None:
+    names = (
+        "NVIDIA H100 80GB HBM3",
+        "NVIDIA H100 PCIe",
+        "NVIDIA H200",
+        "NVIDIA A100-SXM4-80GB",
+        "NVIDIA GeForce RTX 4090",
+    )
+    assert [(known_peak(name) or 0) / 1e12 for name in names] == [989.4, 756, 989.4, 312, 165.2]
+    assert known_peak("NVIDIA GeForce GTX 1080") is None
 
 
 # --- stops --------------------------------------------------------------------------------------------------------

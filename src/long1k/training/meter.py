@@ -7,6 +7,7 @@ computed twice to save memory counts once (MFU, Chowdhery et al., 2022, arXiv 22
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -15,17 +16,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from long1k.planning.hardware import KNOWN
 from long1k.plugins import need
 from long1k.training.config import TrainConfig
 from long1k.training.data import TrainRow
 from long1k.training.metrics import Entry
 
 GIB = 1 << 30
-# Dense bf16 matrix products with fp32 sums, in TFLOP/s, by a part of the GPU's name: the vendors' data sheets.
-PEAK_TFLOPS = {
-    "B200": 2250.0, "H200": 989.4, "H100 PCIe": 756.0, "H100": 989.4, "A100": 312.0, "L40S": 362.0, "RTX 4090": 165.2,
-    "MI300X": 1307.4,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +59,14 @@ def cost_of(model: Any) -> Cost:
 def peak_flops() -> float | None:
     """Peak of one GPU in bf16; None on a CPU and on a GPU that is not known."""
     torch = need("torch")
-    if not torch.cuda.is_available():
-        return None
-    name = torch.cuda.get_device_name()
-    return next((peak * 1e12 for known, peak in PEAK_TFLOPS.items() if known in name), None)
+    return known_peak(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+
+
+def known_peak(device_name: str) -> float | None:
+    """The peak of a GPU that the driver calls so; None: not known."""
+    plain = re.sub(r"[^A-Z0-9]", "", device_name.upper())
+    fitting = [one for one in KNOWN.values() if all(part in plain for part in one.name.split("-")[:-1])]
+    return max(fitting, key=lambda one: len(one.name)).peak_flops if fitting else None
 
 
 def memory() -> Entry:
