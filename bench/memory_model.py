@@ -185,7 +185,7 @@ def measure_layers(case: Case) -> tuple[ModelShape, float, int]:
                 optimizer.zero_grad()
     moments = predicted(case, shape).moments
     if case.micro_batches == 1:  # without a head, no gradient of one
-        moments["first layer backward"] -= 4 * shape.embedding_parameters
+        moments["backward begins"] -= 4 * shape.embedding_parameters
     return shape, max(total for name, total in moments.items() if not name.startswith("loss")), track.peak
 
 
@@ -218,7 +218,7 @@ def measure_slice(name: str, layers: int, tokens: int, compute: str, checkpointi
             loss.backward()
     sharding = "fsdp2" if compute == "bf16" else "none"
     memory = predict(shape, tokens, gradient_checkpointing=checkpointing, sharding=sharding)
-    bare = {name: total for name, total in memory.moments.items() if name in ("forward", "first layer backward")}
+    bare = {name: total for name, total in memory.moments.items() if name in ("forward", "backward begins")}
     held = sum(item.bytes for item in memory.items if item.name in ("weights", "gradients", "optimiser"))
     return max(bare.values()) - held, track.peak - before
 

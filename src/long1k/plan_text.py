@@ -115,7 +115,8 @@ def memory_lines(
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(row[at].rjust(widths[at]) for at in range(1, len(widths)))]
-        made.append(f"  {'  '.join(cells)}  {row[-1]}")
+        line = f"  {'  '.join(cells)}  {row[-1]}"
+        made.append(line if len(line) <= WIDTH else f"  {'  '.join(cells)}")  # figures go before words
     if not machines.gpu.is_cpu:
         for label, memory in plans:
             parts = ", ".join(f"{item.name} {item.bytes / GB:,.0f}" for item in memory.cpu if item.bytes > GB / 2)

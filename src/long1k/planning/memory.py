@@ -89,8 +89,8 @@ def predict(shape: ModelShape, tokens: int, setting: Setting | None = None, **mo
         "forward": [*before, *share["forward"]],
         "loss": [*before, *share["casts"], share["norm"], *head_items(shape, tokens, s, False), *_exchanged(shape, s)],
         "loss backward": [*before, share["norm"], *head_items(shape, tokens, s, True), *_exchanged(shape, s)],
-        "first layer backward": [*before, *head_gradient(shape, s), *share["layer"]],
-        "last layer backward": [*states, _gradients(shape, s, 1.0), share["one"], share["ends"], *share["layer"]],
+        "backward begins": [*before, *head_gradient(shape, s), *share["layer"]],
+        "backward ends": [*states, _gradients(shape, s, 1.0), share["one"], share["ends"], *share["layer"]],
         "optimiser step": [*states, _gradients(shape, s, 1.0), *_step(shape, s)],
     }
     totals = {name: sum(item.bytes for item in items) for name, items in moments.items()}
@@ -262,9 +262,10 @@ def _cpu(shape: ModelShape, tokens: int, s: Setting, states: list[Item]) -> list
     if s.offload_activations:
         kept = replace(s, offload_activations=False)
         made.append(Item("activations", s.nproc * _activations(shape, tokens, kept)["kept"].bytes))
-    loading = 4.0 * total if s.sharding == "zero3" else 4.0 * total * s.nproc
+    dtype = 2.0 if s.lora_rank is not None and s.precision == "bf16" else 4.0
+    copies = 1 if s.sharding == "zero3" else s.nproc
     if s.device == "gpu":
-        beyond = loading - sum(item.bytes for item in made[1:])
-        made.append(Item("loading the model", max(0.0, beyond), "before training: fp32, " + (
-            "one copy a machine" if s.sharding == "zero3" else "a copy for each process")))  # fmt: skip
+        beyond = dtype * total * copies - sum(item.bytes for item in made[1:])
+        note = "before training, " + ("one copy a machine" if copies == 1 else "a copy for each process")
+        made.append(Item("loading the model", max(0.0, beyond), note))
     return made
