@@ -36,11 +36,15 @@ ROOMS = (
     "statistics",
     "interop",
     "executors",
+    "planning",
 )
 TOP = (
     "cli",
     "cli_pool",
     "cli_data",
+    "cli_plan",
+    "plan_text",
+    "study_plan",
     "cli_train",
     "study",
     "display",

@@ -16,6 +16,7 @@ from long1k.cli_common import chat_from as _chat
 from long1k.cli_common import chat_of as _chat_of
 from long1k.cli_common import pair as _pair
 from long1k.cli_data import add_commands as add_data_commands
+from long1k.cli_plan import add_commands as add_plan_commands
 from long1k.cli_pool import add_commands as add_pool_commands
 from long1k.cli_train import add_commands as add_train_commands
 from long1k.errors import DataError, Long1kError, StoppedError
@@ -135,6 +136,7 @@ def predict(
 
 add_pool_commands(app)
 add_data_commands(app)
+add_plan_commands(app)
 
 
 @app.command(epilog="Example:  long1k score predictions --out scores")

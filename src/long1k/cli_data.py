@@ -40,6 +40,10 @@ def export(
     template: Annotated[
         str | None, typer.Option(help="LLaMA-Factory's template. Default: the one that writes the same text.")
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="LLaMA-Factory: take the training settings of this recipe. Default: the paper's.")
+    ] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="With --recipe: override a leaf, key.path=value.")] = [],  # noqa: B006
     rows_per_file: Annotated[int, typer.Option(min=1, help="Samples of each file.")] = 4096,
     pool: Annotated[
         Path | None, typer.Option(help="The trace pool behind the samples: the card then names its teachers.")
@@ -53,8 +57,11 @@ def export(
     from long1k.summary import rows_line
     from long1k.tables import read_manifest
 
-    config = export_config(format_, provenance, template=template, rows_per_file=rows_per_file)
     source = read_manifest(examples)
+    config = export_config(
+        format_, provenance, template=template, rows_per_file=rows_per_file,
+        training=_training(recipe, set_, source.config.get("arm")),
+    )  # fmt: skip
     chat = None
     if config.format in ("tokenized", "llamafactory") and source.stage.split("/")[0] != "collect":
         chat = chat_of(source, tokenizer, None)
@@ -67,6 +74,21 @@ def export(
     )
     if config.format == "llamafactory":
         print(f"  template {manifest.info['template']}; train with:  cd {out} && llamafactory-cli train train.yaml")
+
+
+def _training(recipe: str | None, set_: list[str], arm: Any) -> dict[str, Any] | None:
+    """The training of a recipe as plain values: that of the arm the samples are of, else the recipe's own."""
+    if recipe is None:
+        if set_:
+            raise RecipeError("--set goes with --recipe", "name the recipe, or leave --set out")
+        return None
+    from long1k.recipe import expand_arms, load_recipe
+
+    loaded = load_recipe(recipe, set_)
+    if loaded.train is None or loaded.model is None:
+        raise RecipeError(f"{loaded.name} fine-tunes no given model", "name a recipe with train and model")
+    own = next((one.train for one in expand_arms(loaded) if one.name == arm), None) or loaded.train
+    return {**own.model_dump(mode="json"), "model": loaded.model, "seed": loaded.seeds[0]}
 
 
 def import_(

@@ -82,6 +82,9 @@ class ExportConfig(BaseModel):
     provenance: bool = Field(default=True, description=f"a column '{PROVENANCE}' with what the format has no place for")
     template: str | None = Field(default=None, description="LLaMA-Factory's template; null finds it by rendering")
     rows_per_file: int = Field(default=PART_ROWS, ge=1, description="samples read for each file")
+    training: dict[str, Any] | None = Field(
+        default=None, description="a recipe's train with model and seed, for LLaMA-Factory's training file"
+    )
 
 
 def export_config(format_name: str, provenance: bool | None = None, **more: Any) -> ExportConfig:
@@ -96,6 +99,8 @@ def export_config(format_name: str, provenance: bool | None = None, **more: Any)
         raise RecipeError(f"unknown format '{format_name}'", f"{hint}known: {', '.join(FORMATS)}")
     if more.get("template") is not None and format_name != "llamafactory":
         raise RecipeError("--template goes with --format llamafactory only", "leave it out")
+    if more.get("training") is not None and format_name != "llamafactory":
+        raise RecipeError("--recipe goes with --format llamafactory only", "leave it out")
     on = format_name != "tokenized" if provenance is None else provenance
     return ExportConfig(format=format_name, provenance=on, **more)  # type: ignore[arg-type]
 
@@ -127,7 +132,9 @@ def export_samples(out: Path, examples: Path, config: ExportConfig, *, chat: Cha
     if chat is None and config.format in ("tokenized", "llamafactory"):
         raise DataError(f"the format {config.format} needs the tokenizer of the samples", "give --tokenizer")
     described = chat.describe() if chat is not None else source.config.get("chat")
-    settings = {"export": config.model_dump(), "chat": described}
+    # Without a recipe the setting is left out: what was exported before there was one stays as it is.
+    said = config.model_dump(exclude={"training"} if config.training is None else None)
+    settings = {"export": said, "chat": described}
     inputs = {"examples": source.digest}
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
@@ -250,9 +257,13 @@ class _Plan:
             return []
         texts = {
             "dataset_info.json": json.dumps(llamafactory.dataset_info(), indent=1),
-            "train.yaml": llamafactory.training_file(str(self.template), longest_tokens, self.context),
-            llamafactory.DEEPSPEED: llamafactory.deepspeed_file(),
+            "train.yaml": llamafactory.training_file(
+                str(self.template), longest_tokens, self.context, self.config.training
+            ),
         }
+        layout = (self.config.training or llamafactory.PUBLISHED)["layout"]
+        if layout["sharding"] != "none":
+            texts[llamafactory.deepspeed_name(layout)] = llamafactory.deepspeed_file(layout)
         for name, text in texts.items():
             write_atomic(out / name, text.encode())
         return [out / name for name in texts]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from long1k.planning.flops import Operations
 from long1k.planning.hardware import Accelerator, Machines
-from long1k.planning.memory import Setting
+from long1k.planning.setting import Setting
 from long1k.planning.shapes import ModelShape
 
 ENGINE_FRAC = 0.9  # of a GPU's memory that an inference engine is given
@@ -88,10 +88,21 @@ def inference_cost(
     Decoding reads all weights and all keys and values once a step; the rate is ``ROOFLINE_FRAC`` of what
     memory bandwidth and matrix products allow (Williams et al., 2009, doi 10.1145/1498765.1498785).
     """
-    gpu = machines.gpu
-    size = tensor_parallel(shape, gpu, machines.each, most_tokens)
+    size = tensor_parallel(shape, machines.gpu, machines.each, most_tokens)
     if size is None or not outputs:
         return None
+    found = []
+    while size <= machines.each and shape.heads % size == 0:
+        found.append(_decoding(shape, machines, size, outputs, mean_tokens, prompt_tokens))
+        size *= 2
+    return max(found, key=lambda one: one.tokens_a_second)
+
+
+def _decoding(
+    shape: ModelShape, machines: Machines, size: int, outputs: int, mean_tokens: float, prompt_tokens: float
+) -> InferenceCost:
+    """Generation with ``size`` GPUs a replica."""
+    gpu = machines.gpu
     replicas = machines.total // size
     a_sequence = kv_bytes_a_token(shape) * (prompt_tokens + mean_tokens)
     room = ENGINE_FRAC * gpu.memory_bytes * size - 2.0 * shape.parameters

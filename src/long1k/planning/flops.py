@@ -2,8 +2,8 @@
 
 A token passes each weight of a matrix once: 2 operations forward, 4 backward (Kaplan et al., 2020, arXiv 2001.08361,
 section 2.1).  Attention between T tokens adds two products of T × T × width a layer; a causal mask leaves half of each
-(Dao, 2023, arXiv 2307.08691, section 4.1).  Recomputing activations repeats the forward pass; it is work of the hardware,
-none of the model (Chowdhery et al., 2022, arXiv 2204.02311, appendix B): MFU leaves it out, HFU counts it.
+(Dao, 2023, arXiv 2307.08691, section 4.1).  Recomputing activations repeats the forward pass; it is work of the
+hardware, none of the model (Chowdhery et al., 2022, arXiv 2204.02311, appendix B): MFU leaves it out, HFU counts it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class Operations:
     def hardware(self) -> float:
         """What the hardware does: the numerator of HFU."""
         return self.model + self.recompute
+
+    def times(self, factor: float) -> Operations:
+        """So many times as much."""
+        return Operations(self.forward * factor, self.backward * factor, self.recompute * factor)
 
     def __add__(self, other: Operations) -> Operations:
         return Operations(
@@ -61,14 +65,16 @@ def training_flops(
 
     Args:
         lengths: tokens of each sample; samples do not see each other.
-        recompute: the layers are computed again in the backward pass (the output head is not).
+        recompute: the layers are computed again in the backward pass, but for their last product, whose result
+            nobody needs (and the output head).
         causal: count only the half of attention that a causal mask leaves.
         frozen: weights get no gradient (adapters): the backward pass then costs one product, not two.
     """
     total = Operations(0.0, 0.0)
     for tokens in lengths:
         matrices, attention = matrix_flops(shape, tokens), attention_flops(shape, tokens, causal)
-        layers = matrices - 2.0 * tokens * shape.embedding_parameters + attention
+        again = shape.layers * (shape.matrix_parameters_a_layer - shape.hidden * shape.intermediate)
+        layers = 2.0 * tokens * again + attention
         backward = (matrices if frozen else 2 * matrices) + 2 * attention
         total += Operations(matrices + attention, backward, layers if recompute else 0.0)
     return total

@@ -43,7 +43,7 @@ KNOWN = {
         _gpu("H100-80", 81559, 989.4, 3350, "NVIDIA H100 data sheet, SXM5"),
         _gpu("H100-PCIE-80", 81559, 756, 2000, "NVIDIA H100 data sheet, PCIe"),
         _gpu("H200-141", 143771, 989.4, 4800, "NVIDIA H200 data sheet, SXM"),
-        _gpu("B200-180", 182630, 2250, 7672, "NVIDIA DGX B200 data sheet; bandwidth from the driver's bus width and clock"),
+        _gpu("B200-180", 182630, 2250, 7672, "NVIDIA DGX B200 data sheet; bandwidth from bus width and clock"),
         _gpu("A100-40", 40960, 312, 1555, "NVIDIA A100 data sheet, SXM4"),
         _gpu("A100-80", 81920, 312, 2039, "NVIDIA A100 data sheet, SXM4"),
         _gpu("L40S-48", 46068, 362, 864, "NVIDIA L40S data sheet"),
@@ -51,7 +51,7 @@ KNOWN = {
         _gpu("MI300X-192", 196592, 1307.4, 5300, "AMD Instinct MI300X data sheet"),
     )
 }  # fmt: skip
-CPU = Accelerator("CPU", 0, 1e11, 2e10, "an assumption: 100 GFLOP/s in fp32; give --peak-tflops for yours")
+CPU = Accelerator("CPU", 0, 1e11, 2e10, "assumed: 100 GFLOP/s in fp32")
 
 
 @dataclass(frozen=True, slots=True)

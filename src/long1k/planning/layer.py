@@ -1,8 +1,8 @@
 """Bytes that one layer's activations take, counted tensor by tensor.
 
 The count follows what autograd keeps of transformers' Qwen2, Qwen3 and Llama layers: the inputs of each product,
-both sides of each multiplication, and what attention keeps (Korthikanti et al., 2022, arXiv 2205.05198, count GPT's layer
-the same way).  Widths are in elements, results in bytes.
+both sides of each multiplication, and what attention keeps (Korthikanti et al., 2022, arXiv 2205.05198, count GPT's
+layer the same way).  Widths are in elements, results in bytes.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from long1k.planning.hardware import Machines
-from long1k.planning.memory import GB, Memory, Setting, predict
+from long1k.planning.memory import Memory, predict
+from long1k.planning.setting import GB, Setting
 from long1k.planning.shapes import ModelShape
 
 _FIELDS = (
@@ -76,21 +77,21 @@ def _turns(setting: Setting, shape: ModelShape) -> Iterator[tuple[dict[str, Any]
     if not setting.gradient_checkpointing:
         yield {"gradient_checkpointing": True}, "a third more operations"
     if setting.ranks > 1 and setting.sharding != "fsdp2":
-        for sharding, cost in (("zero2", "no more is sent"), ("zero3", "half as much again is sent")):
+        for sharding, cost in (("zero2", "as much is sent"), ("zero3", "1.5 times as much is sent")):
             if setting.sharding not in ("zero3", sharding):
                 yield {"sharding": sharding}, cost
     sp = 2 * setting.sequence_parallel
-    while sp <= setting.nproc:
+    while setting.deepspeed and sp <= setting.nproc:
         if setting.nproc % sp == 0 and shape.heads % sp == 0:
-            yield {"sequence_parallel": sp}, "two exchanges a layer; fewer rows at once"
+            yield {"sequence_parallel": sp}, "exchanges in every layer"
         sp *= 2
     if not setting.offload_activations:
-        yield {"offload_activations": True}, "layer inputs go over PCIe twice"
+        yield {"offload_activations": True}, "inputs go over PCIe twice"
     if setting.offload == "none" and setting.sharding != "fsdp2":
         yield {"sharding": "zero3", "offload": "optimizer"}, "the optimiser steps on the CPU"
     if setting.offload != "all":
         keep = setting.sharding if setting.sharding == "fsdp2" else "zero3"
-        yield {"sharding": keep, "offload": "all"}, "the optimiser steps on the CPU, weights go over PCIe"
+        yield {"sharding": keep, "offload": "all"}, "optimiser and weights on the CPU"
 
 
 def search(
@@ -109,22 +110,21 @@ def search(
         at = with_batch(base, batch_size)
     if at is None:
         return Found(base, predict(shape, tokens, base), [], False)
-    first, turned = at, {}
+    first = at
     memory = predict(shape, tokens, at)
     while not fits(memory, machines, cpu_bytes):
         better = None
-        for changes, _cost in _turns(at, shape):
+        for changes, _ in _turns(at, shape):
             tried = with_batch(replace(at, **changes), batch_size)
             if tried is None:
                 continue
             found = predict(shape, tokens, tried)
             if found.peak_bytes < memory.peak_bytes - 0.01 * GB:
-                better = (changes, tried, found)
+                better = (tried, found)
                 break
         if better is None:
             break
-        turned |= better[0]
-        at, memory = better[1], better[2]
+        at, memory = better
     if fits(memory, machines, cpu_bytes):
         at = _turned_back(shape, tokens, machines, first, at, batch_size, cpu_bytes)
         memory = predict(shape, tokens, at)
@@ -140,7 +140,11 @@ def _turned_back(
         if name == "sequence_parallel":
             choices = [2**power for power in range(8) if first.sequence_parallel <= 2**power < at.sequence_parallel]
         if name == "sharding":
-            choices = [one for one in (first.sharding, "zero2") if one != at.sharding]
+            order = ["none", "zero2", "zero3"]
+            here = order.index(at.sharding) if at.sharding in order else 0
+            choices = order[order.index(first.sharding) if first.sharding in order else here : here]
+        if name == "gradient_checkpointing" and at.offload_activations:
+            continue  # all activations of all layers would go to the CPU
         for value in choices:
             if value == getattr(at, name):
                 continue
@@ -159,8 +163,8 @@ def _account(shape: ModelShape, tokens: int, first: Setting, last: Setting, batc
     at, before = first, predict(shape, tokens, first).peak_bytes
     costs = {
         "micro_batch_size": "smaller products", "gradient_checkpointing": "a third more operations",
-        "sharding": "half as much again is sent", "sequence_parallel": "two exchanges a layer, fewer rows at once",
-        "offload_activations": "layer inputs go over PCIe twice", "offload": "the optimiser steps on the CPU",
+        "sharding": "1.5 times as much is sent", "sequence_parallel": "exchanges in every layer",
+        "offload_activations": "inputs go over PCIe twice", "offload": "the optimiser steps on the CPU",
     }  # fmt: skip
     for name in _FIELDS:
         value = getattr(last, name)

@@ -7,19 +7,19 @@ The trainer holds one of three things, and each is counted as it is held:
                          (Rajbhandari et al., 2020, arXiv 1910.02054)
     fsdp2                fp32 weights, gradients and moments in shards; gathered in the dtype of computing
 
-Peaks: the end of the forward pass; the loss, forward and back; the backward pass of the first layer that is reached, and
-of the last; the optimiser's step.
+Peaks: the end of the forward pass; the loss, forward and back; the backward pass of the first layer that is reached,
+and of the last; the optimiser's step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
+from long1k.planning.head import head_gradient, head_items
 from long1k.planning.layer import (
     Attention,
-    Compute,
     again_bytes,
     ends_bytes,
     forward_bytes,
@@ -30,70 +30,17 @@ from long1k.planning.layer import (
     width_bytes,
     working_bytes,
 )  # fmt: skip
+from long1k.planning.setting import Item, Setting, ranks_that_share, trained_parameters
 from long1k.planning.shapes import ModelShape
 
-GB = 1e9
 CONTEXT_BYTES = 0.7e9  # the CUDA context with cuBLAS' work space
 COMMUNICATION_BYTES = 0.6e9  # NCCL's own buffers, with more than one rank
 FRAGMENTATION_FRAC = 0.05  # of what comes and goes, with expandable segments
-_TILE_TOKENS, _TILE_WIDTH = 4096, 32768  # the loss head's tile (TRL 1.16)
 _BUCKET = 2 * 10**8  # elements that training.sharding gives DeepSpeed to reduce at once
 _LIVE = 10**9 + 5 * 10**7  # gathered elements that it lets live, and fetches ahead
 _SUB_GROUP = 10**9  # elements that DeepSpeed's optimiser steps at once
 _PROCESS_BYTES = 4e9  # CPU memory of one rank's libraries and buffers
 _STASH = 5  # tensors that wait on the GPU while others go to the CPU
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How a step is laid out: the fields of a training layout that memory depends on, and the precision.
-
-    ``accumulate``: a rank sees more than one micro-batch a step.  ``masked``: rows differ in length or are packed.
-    ``device``: the CPU's loss head needs room that the GPU's kernels don't.
-    """
-
-    nproc: int = 1
-    nnodes: int = 1
-    micro_batch_size: int = 1
-    sharding: Literal["none", "zero1", "zero2", "zero3", "fsdp2"] = "none"
-    offload: Literal["none", "optimizer", "all"] = "none"
-    sequence_parallel: int = 1
-    gradient_checkpointing: bool = False
-    offload_activations: bool = False
-    attention: str = "auto"
-    loss_head: Literal["fused", "liger", "full"] = "fused"
-    precision: Literal["fp32", "bf16"] = "bf16"
-    accumulate: bool = True
-    masked: bool = False
-    lora_rank: int | None = None
-    quantized: bool = False
-    device: Literal["gpu", "cpu"] = "gpu"
-
-    @property
-    def ranks(self) -> int:
-        """All processes."""
-        return self.nproc * self.nnodes
-
-    @property
-    def deepspeed(self) -> bool:
-        """Whether DeepSpeed holds weights and optimiser."""
-        return self.sharding.startswith("zero")
-
-    @property
-    def compute(self) -> Compute:
-        """In what the layers compute."""
-        if self.precision == "fp32":
-            return "fp32"
-        return "autocast" if self.sharding == "none" else "bf16"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One line of the table."""
-
-    name: str
-    bytes: float
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +87,10 @@ def predict(shape: ModelShape, tokens: int, setting: Setting | None = None, **mo
     before = [*states, _gradients(shape, s, 0.0), share["kept"], share["ends"]]
     moments = {
         "forward": [*before, *share["forward"]],
-        "loss": [*before, *share["casts"], share["norm"], *_head(shape, tokens, s, False)],
-        "loss backward": [*before, share["norm"], *_head(shape, tokens, s, True)],
-        "first layer backward": [*before, *_head_gradient(shape, s), *share["layer"]],
-        "last layer backward": [*states, _gradients(shape, s, 1.0), share["one"], share["ends"], *share["layer"]],
+        "loss": [*before, *share["casts"], share["norm"], *head_items(shape, tokens, s, False), *_exchanged(shape, s)],
+        "loss backward": [*before, share["norm"], *head_items(shape, tokens, s, True), *_exchanged(shape, s)],
+        "backward begins": [*before, *head_gradient(shape, s), *share["layer"]],
+        "backward ends": [*states, _gradients(shape, s, 1.0), share["one"], share["ends"], *share["layer"]],
         "optimiser step": [*states, _gradients(shape, s, 1.0), *_step(shape, s)],
     }
     totals = {name: sum(item.bytes for item in items) for name, items in moments.items()}
@@ -152,28 +99,20 @@ def predict(shape: ModelShape, tokens: int, setting: Setting | None = None, **mo
     return Memory(items, _fixed(items, s), totals, _cpu(shape, tokens, s, states), s, tokens, peak)
 
 
-def _trained(shape: ModelShape, s: Setting) -> int:
-    return shape.parameters if s.lora_rank is None else shape.lora_parameters(s.lora_rank)
-
-
-def _spread(s: Setting, *kinds: str) -> int:
-    return s.ranks if s.sharding in kinds else 1
-
-
 def _states(shape: ModelShape, s: Setting) -> list[Item]:
     """Weights and optimiser, as they lie on one GPU from the first step on."""
     c = width_bytes(s.compute)
-    total, trained = shape.parameters, _trained(shape, s)
-    held = c if s.deepspeed else 4
+    total, trained = shape.parameters, trained_parameters(shape, s)
+    held = c if s.deepspeed or s.lora_rank is not None else 4
     note = "bf16" if held == 2 else "fp32"
     weights = float(held * total)
     if s.lora_rank is not None and s.quantized:
         matrices = shape.layers * shape.matrix_parameters_a_layer
         weights, note = 0.516 * matrices + held * (total - matrices), "4 bits, embeddings as they are"
     if s.lora_rank is not None:
-        weights += held * trained
-    weights /= _spread(s, "zero3", "fsdp2")
-    optimizer = (12.0 if s.deepspeed else 8.0) * trained / _spread(s, "zero1", "zero2", "zero3", "fsdp2")
+        weights += 4 * trained  # adapters stand in fp32
+    weights /= ranks_that_share(s, "zero3", "fsdp2")
+    optimizer = (12.0 if s.deepspeed else 8.0) * trained / ranks_that_share(s, "zero1", "zero2", "zero3", "fsdp2")
     kind = "fp32 master and two moments" if s.deepspeed else "two fp32 moments"
     return [
         Item("weights", 0.0 if s.offload == "all" else weights, note),
@@ -190,7 +129,7 @@ def _gradients(shape: ModelShape, s: Setting, done: float) -> Item:
     if _optimizer_away(s) and s.sharding in ("zero2", "zero3", "fsdp2"):
         return Item("gradients", 0.0)
     a_weight = width_bytes(s.compute) if s.deepspeed else 4
-    whole = a_weight * _trained(shape, s) / _spread(s, "zero2", "zero3", "fsdp2")
+    whole = a_weight * trained_parameters(shape, s) / ranks_that_share(s, "zero2", "zero3", "fsdp2")
     there = 1.0 if s.accumulate or s.deepspeed else done
     return Item("gradients", whole * there, "bf16" if a_weight == 2 else "fp32")
 
@@ -276,57 +215,22 @@ def _buffers(shape: ModelShape, s: Setting) -> list[Item]:
         made.append(Item("gathered weights", 2.0 * c * shape.parameters_a_layer, "two layers"))
         made.append(Item("gradients to reduce", 2.0 * c * shape.parameters_a_layer, "two layers"))
     elif s.sharding == "none":
-        made.append(Item("gradient buckets", 4.0 * _trained(shape, s), "copies that are averaged"))
+        made.append(Item("gradient buckets", 4.0 * trained_parameters(shape, s), "copies that are averaged"))
     if s.deepspeed:
-        made.append(Item("buckets", 2.0 * c * min(_trained(shape, s), _BUCKET), "two in turn"))
+        made.append(Item("buckets", 2.0 * c * min(trained_parameters(shape, s), _BUCKET), "two in turn"))
     return made
 
 
-def _head(shape: ModelShape, tokens: int, s: Setting, backward: bool) -> list[Item]:
-    """The loss head, from the last layer to the loss or back."""
-    count = s.micro_batch_size * (tokens - 1) / s.sequence_parallel
-    c, hidden, table = width_bytes(s.compute), shape.hidden, float(shape.embedding_parameters)
-    rows, width = min(count, _TILE_TOKENS), min(_TILE_WIDTH, shape.vocabulary)
-    made = []
-    if s.loss_head == "full":
-        made.append(Item("logits", count * shape.vocabulary * (c + (8 if backward else 4)), "the whole table"))
-        made += _head_gradient(shape, s) if backward else []
-        made += [Item("loss head's gradients", count * hidden * c)] if backward else []
-    elif s.loss_head == "liger":  # gradients are made in the forward pass
-        made.append(Item("logits in pieces", 0 if backward else count * hidden * (c + 4)))
-        table_gradient = sum(item.bytes for item in _head_gradient(shape, s))
-        made.append(Item("loss head's gradients", count * hidden * c + table_gradient))
-    else:
-        tile = rows * _TILE_WIDTH * c
-        cast = width * hidden * c if s.compute == "autocast" else 0
-        if s.device == "cpu":  # no kernel folds the tile in place
-            tile += rows * width * 4 * (7 if backward else 3.25)
-            cast += (width * hidden + rows * hidden) * (4 if c == 2 and backward else 0)
-        else:  # positions that carry loss are taken out
-            tile += count * hidden * (4 if s.compute == "autocast" else c)
-        made.append(Item("logits in pieces", tile + cast, "never the whole table"))
-        if backward:
-            grads = count * hidden * 4
-            if s.lora_rank is None:
-                grads += table * (4 if c == 4 or s.compute == "autocast" else 4 + c)
-            made.append(Item("loss head's gradients", grads, "of its weights and inputs, in fp32"))
-    if s.sharding in ("zero3", "fsdp2") and s.ranks > 1:
-        made.append(Item("gathered loss head", c * table))
-    return [*made, *[item for item in _buffers(shape, s) if item.name != "gathered weights"]]
-
-
-def _head_gradient(shape: ModelShape, s: Setting) -> list[Item]:
-    """The gradient of the head's weights, which is there alone while the layers have none yet."""
-    if s.lora_rank is not None or s.accumulate or s.deepspeed:
-        return []
-    return [Item("gradient of the loss head", 4.0 * shape.embedding_parameters / _spread(s, "fsdp2"))]
+def _exchanged(shape: ModelShape, s: Setting) -> list[Item]:
+    """The buffers that are there at the loss, too: the layers' weights are not."""
+    return [item for item in _buffers(shape, s) if item.name != "gathered weights"]
 
 
 def _step(shape: ModelShape, s: Setting) -> list[Item]:
     """The optimiser's step: fused AdamW needs no room; DeepSpeed steps in groups whose gradients are fp32."""
     if not s.deepspeed or _optimizer_away(s):
         return []
-    trained = _trained(shape, s) / s.ranks
+    trained = trained_parameters(shape, s) / s.ranks
     return [Item("gradients of a group in fp32", 4.0 * min(trained, _SUB_GROUP))]
 
 
@@ -346,7 +250,7 @@ def _fixed(items: Iterable[Item], s: Setting) -> list[Item]:
 def _cpu(shape: ModelShape, tokens: int, s: Setting, states: list[Item]) -> list[Item]:
     """Memory of one machine's CPU, at training or at loading, whichever is more."""
     del states
-    c, total, trained = width_bytes(s.compute), shape.parameters, _trained(shape, s)
+    c, total, trained = width_bytes(s.compute), shape.parameters, trained_parameters(shape, s)
     a_machine = 1 / s.nnodes
     made = [Item("processes", s.nproc * _PROCESS_BYTES, "libraries, loaders")]
     if _optimizer_away(s):
@@ -358,9 +262,10 @@ def _cpu(shape: ModelShape, tokens: int, s: Setting, states: list[Item]) -> list
     if s.offload_activations:
         kept = replace(s, offload_activations=False)
         made.append(Item("activations", s.nproc * _activations(shape, tokens, kept)["kept"].bytes))
-    loading = 4.0 * total if s.sharding == "zero3" else 4.0 * total * s.nproc
+    dtype = 2.0 if s.lora_rank is not None and s.precision == "bf16" else 4.0
+    copies = 1 if s.sharding == "zero3" else s.nproc
     if s.device == "gpu":
-        beyond = loading - sum(item.bytes for item in made[1:])
-        made.append(Item("loading the model", max(0.0, beyond), "before training: fp32, " + (
-            "one copy a machine" if s.sharding == "zero3" else "a copy for each process")))  # fmt: skip
+        beyond = dtype * total * copies - sum(item.bytes for item in made[1:])
+        note = "before training, " + ("one copy a machine" if copies == 1 else "a copy for each process")
+        made.append(Item("loading the model", max(0.0, beyond), note))
     return made
