@@ -176,6 +176,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, rows: list[TrainRow], chat
             job("2 zero3", {**two, "sharding": "zero3"}),
             job("2 zero3 packed, offload", {**two, "sharding": "zero3", "offload": "all"}, **PACKED),
             job("2 fsdp2", {**two, "sharding": "fsdp2"}),
+            job("2 shared", {**two, "sequence_parallel": 2}),
+            job("2 shared packed, zero3", {**two, "sequence_parallel": 2, "sharding": "zero3"}, **PACKED),
             on("1 → 2", "1", 4, two, save_steps=5),
             on("1 → 2 zero3", "1", 4, {**two, "sharding": "zero3"}),
             on("4 → 2 fsdp2", "4", 4, {**two, "sharding": "fsdp2"}),
