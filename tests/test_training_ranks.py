@@ -33,7 +33,7 @@ from long1k.rows import Example  # noqa: E402
 from long1k.training.checkpoint import new_model  # noqa: E402
 from long1k.training.job import RESULT, ROWS, Job, run_job  # noqa: E402
 from long1k.training.launch import environment  # noqa: E402
-from long1k.training.ranks import LOG, failure, make_rank_folder  # noqa: E402
+from long1k.training.ranks import failure, log_file, make_rank_folder  # noqa: E402
 
 pytestmark = pytest.mark.slow
 TINY = ModelInit(hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, max_positions=256)
@@ -81,12 +81,12 @@ def run_ranks(ranks: int, jobs: Sequence[Job]) -> None:
     script = Path(__file__).with_name("rank_jobs.py")
     command = [sys.executable, "-m", "long1k.training.agent", "--standalone", f"--nproc-per-node={ranks}", str(script)]
     folder = make_rank_folder(jobs[0].work)
-    with (folder / LOG).open("wb") as log:
+    with log_file(folder, 0).open("wb") as log:
         done = subprocess.run(
             [*command, *paths], env=environment(jobs[0].config.layout), stdout=log, stderr=log, check=False
         )
     if done.returncode:
-        print((folder / LOG).read_text())
+        print(log_file(folder, 0).read_text())
         raise failure(folder, done.returncode)
 
 
@@ -223,8 +223,26 @@ def test_any_number_of_ranks_learns_what_a_plain_loop_learns(
         if "→" not in name
     }
     print(json.dumps(table, indent=1, ensure_ascii=False))
-    assert len(table) == 14
+    assert len(table) == 16
     assert max(table.values()) < CLOSE, table
+
+
+def test_whatever_the_layout_a_checkpoint_says_the_same_in_plain_transformers(
+    trained: dict[str, Job], rows: list[TrainRow]
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    prompts = [rows[at].input_ids[:12] for at in (0, 13, 20)]
+    said, weights = {}, {}
+    for name in ("1", "2", "2 zero1", "2 zero3", "2 fsdp2", "2 shared", "4 zero3", "4 fsdp2", "2 zero3 → 1"):
+        model = AutoModelForCausalLM.from_pretrained(trained[name].out)
+        weights[name] = model.get_input_embeddings().weight.detach()
+        said[name] = [
+            model.generate(torch.tensor([ids]), max_new_tokens=40, do_sample=False)[0].tolist() for ids in prompts
+        ]
+        assert torch.allclose(weights[name], weights["1"], atol=CLOSE)
+    assert all(len(answer) > 12 for answer in said["1"])
+    assert all(one == said["1"] for one in said.values())
 
 
 def test_a_run_goes_on_under_another_layout_as_if_nothing_had_been(

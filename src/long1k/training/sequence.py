@@ -15,8 +15,10 @@ from typing import Any
 from long1k.errors import EngineError
 from long1k.plugins import need
 from long1k.training.data import IGNORED, TrainRow
+from long1k.training.inforce import changeable
 from long1k.training.layout import Layout
 from long1k.training.padding_free import can_isolate, collate_line, isolated_attention
+from long1k.training.sharding import quiet_deepspeed
 
 SHARED = "long1k_shared"  # the name under which transformers knows the attention below
 
@@ -46,6 +48,55 @@ def collate_slice(rows: Sequence[TrainRow], padding: int, layout: Layout, rank: 
     size = following.shape[1] // parts
     at = rank % parts * size
     return {name: value[:, at : at + size].contiguous() for name, value in whole.items()}
+
+
+def whole_line(piece: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """The line that a group of ranks shares, put together from their slices; every rank must call it."""
+    torch = need("torch")
+    names = ("input_ids", "position_ids", "shift_labels")
+    pieces: list[Any] = [None] * layout.ranks
+    torch.distributed.all_gather_object(pieces, [piece[name].cpu() for name in names])
+    first = torch.distributed.get_rank() // layout.sequence_parallel * layout.sequence_parallel
+    own = pieces[first : first + layout.sequence_parallel]
+    ids, positions, following = (torch.cat(parts, dim=1) for parts in zip(*own, strict=True))
+    labels = torch.nn.functional.pad(following[:, :-1], (1, 0), value=IGNORED)
+    return {"input_ids": ids, "position_ids": positions, "labels": labels}
+
+
+def isolation_in_slices(model: Any, piece: dict[str, Any], layout: Layout) -> tuple[float, float] | None:
+    """Change one token of one sample of the shared line, and see whose log-probabilities change.
+
+    Returns:
+        (largest change behind it in its own sample, largest change in the others), or None if no two samples of
+        the line are trained.
+    """
+    torch = need("torch")
+    line = whole_line(piece, layout)
+    place = changeable(line["position_ids"].tolist(), line["labels"].tolist())
+    changed, size = piece["input_ids"].clone(), piece["input_ids"].shape[1]
+    offset = torch.distributed.get_rank() % layout.sequence_parallel * size
+    if place is not None and offset <= place[1] < offset + size:
+        token = place[1] - offset
+        changed[0, token] = changed[0, token] - 1 if int(changed[0, token]) else 1
+    rest = {name: value for name, value in piece.items() if name != "input_ids"}
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        before, after = (
+            model(input_ids=ids, use_cache=False, fused_lm_head=True, **rest).log_probs.float()
+            for ids in (piece["input_ids"], changed)
+        )
+    model.train(training)
+    parts: list[Any] = [None] * layout.ranks
+    torch.distributed.all_gather_object(parts, (before - after).abs().cpu()[0])
+    if place is None:
+        return None
+    first = torch.distributed.get_rank() // layout.sequence_parallel * layout.sequence_parallel
+    difference = torch.cat(parts[first : first + layout.sequence_parallel])
+    _, at, start, end = place
+    keep = torch.ones_like(difference, dtype=torch.bool)
+    keep[max(0, start - 1) : end - 1] = False
+    return float(difference[at : end - 1].max()), float((difference * keep).max())
 
 
 def check_shareable(model: Any, layout: Layout) -> None:
@@ -87,6 +138,7 @@ def shared_attention(model: Any, layout: Layout) -> Iterator[None]:
     if layout.sequence_parallel == 1:
         yield
         return
+    quiet_deepspeed()
     need("deepspeed").init_distributed(auto_mpi_discovery=False, verbose=False)
     config = model.config.get_text_config()
     heads = config.num_attention_heads

@@ -83,6 +83,8 @@ def quiet_deepspeed() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     need("deepspeed")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # A kernel for sums between processes of one machine, which it would compile here and now.
+    need("deepspeed.ops").__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def local_sizes(model: Any, optimizer: Any) -> tuple[int, int, int]:
