@@ -34,7 +34,13 @@ $(VENV)/.train: $(VENV)/.made pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train]'
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.train
+# DeepSpeed is built from source, against the torch that is there; its kernels are not needed on a CPU.
+$(VENV)/.sharding: $(VENV)/.train
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt setuptools wheel py-cpuinfo ninja hjson einops
+	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt --no-build-isolation deepspeed
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.sharding
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train,dev]'
 	touch $@
 

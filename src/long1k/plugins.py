@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ _EXTRA_OF = {
 
 
 _MODELS = ("transformers", "trl", "datasets", "peft")
+_LOAD_DEEPSPEED = ("transformers", "trl", "accelerate", "peft")
 
 
 def need(module: str) -> Any:
@@ -41,6 +43,9 @@ def need(module: str) -> Any:
     if module in _MODELS:
         # Models are folders: loading one must never ask the network.  Data sets may come from the hub.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if module in _LOAD_DEEPSPEED and importlib.util.find_spec("deepspeed") and not need("torch").cuda.is_available():
+        # They load DeepSpeed where it is installed; on a machine without GPU it says so, on standard output.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

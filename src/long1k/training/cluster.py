@@ -75,7 +75,11 @@ def write_configs(config: TrainConfig, folder: Path) -> list[Path]:
     written = []
     if config.layout.sharding.startswith("zero"):
         path = folder / "deepspeed.json"
-        path.write_text(json.dumps(deepspeed_config(config), indent=2) + "\n", encoding="utf-8")
+        layout, told = config.layout, deepspeed_config(config)
+        # Our trainer counts a micro-batch as one; others count its rows.
+        rows = layout.micro_batch_size or -(-config.batch_size // layout.data_ranks)
+        told |= {"train_micro_batch_size_per_gpu": rows, "train_batch_size": told["train_batch_size"] * rows}
+        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
         written.append(path)
     path = folder / "accelerate.yaml"
     text = yaml.safe_dump(accelerate_config(config, str(folder / "deepspeed.json")), sort_keys=False)

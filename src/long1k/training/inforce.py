@@ -276,7 +276,7 @@ def isolation(model: Any, batch: dict[str, Any]) -> tuple[float, float] | None:
     """
     torch = need("torch")
     positions, ids, labels = batch.get("position_ids"), batch["input_ids"], batch["labels"]
-    place = None if positions is None else _changeable(positions.tolist(), labels.tolist())
+    place = None if positions is None else changeable(positions.tolist(), labels.tolist())
     changed = ids.clone()
     if place is not None:
         row, at, start, end = place
@@ -299,7 +299,7 @@ def isolation(model: Any, batch: dict[str, Any]) -> tuple[float, float] | None:
     return float(own.max()), float((difference * keep)[row].max())
 
 
-def _changeable(positions: list[list[int]], labels: list[list[int]]) -> tuple[int, int, int, int] | None:
+def changeable(positions: list[list[int]], labels: list[list[int]]) -> tuple[int, int, int, int] | None:
     """(row, token, start, end): an early token of the first trained conversation of a row that holds another."""
     for row, (places, marks) in enumerate(zip(positions, labels, strict=True)):
         starts = [at for at, place in enumerate(places) if place == 0]

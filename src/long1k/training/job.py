@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from long1k.plugins import need
 from long1k.rows import derive_seed
 from long1k.tables import write_atomic
 from long1k.tokens import Tokenizer, load_tokenizer
@@ -31,7 +32,7 @@ from long1k.training.ranks import OnLog, die_with_parent, speaking
 from long1k.training.saving import SaveSettings, check_changed, save_checkpoint, trained_weights, weight_norms
 from long1k.training.sft import TrainResult, train_model
 from long1k.training.sharding import end_of_training, prepare_ranks, whole_tensors, whole_weights
-from long1k.training.signals import stoppable
+from long1k.training.signals import current_stop, stoppable
 
 RESULT, ROWS = "result.json", "rows.arrow"
 
@@ -143,14 +144,24 @@ def prompt_of(row: TrainRow) -> tuple[int, ...]:
     return tuple(row.input_ids[max(0, first - 256) : first])
 
 
+def _leave_unless_saving(number: int, _frame: Any) -> None:
+    """A polite signal while nothing trains, or once more (a cluster sends it to all processes, their starter too)."""
+    stop = current_stop()
+    if stop is None or stop.asked is None:
+        os._exit(128 + number)
+
+
 def main() -> None:
     """One rank of a job that torchrun started: ``python -m long1k.training.job WORK/job.json``."""
     die_with_parent()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's own deafness is inherited
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _leave_unless_saving)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard's goes to the starter, which passes it on
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
     with stoppable(), speaking(job.work / "ranks", int(os.environ["RANK"])) as on_log, suppress(PreflightDone):
         run_job(job, on_log if int(os.environ["RANK"]) == 0 else None)
+    distributed = need("torch").distributed
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -13,18 +13,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from long1k.errors import EngineError, RecipeError
+from long1k.errors import EngineError, RecipeError, StoppedError
 from long1k.plugins import need
 from long1k.tables import write_atomic
 from long1k.training.config import TrainConfig
 from long1k.training.job import RESULT, Job, run_job
 from long1k.training.layout import Layout
 from long1k.training.preflight import PREFLIGHT, PreflightDone, saying
-from long1k.training.ranks import LOG, OnLog, failure, follow, make_rank_folder, rank_pids
+from long1k.training.ranks import NODE, PARENT, OnLog, failure, follow, log_file, make_rank_folder, rank_pids
 from long1k.training.sft import TrainResult
 
 JOB = "job.json"
 _POLL_SECONDS = 0.2
+_ALLOCATOR = "expandable_segments:True"  # long and short batches in turn leave no unusable gaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def torchrun(layout: Layout, place: Place) -> list[str]:
     if layout.nnodes == 1:
         return [*command, "--standalone"]
     return [
-        *command, f"--nnodes={layout.nnodes}", f"--node-rank={place.node_rank}", "--rdzv-backend=c10d",
+        *command, f"--nnodes={layout.nnodes}", f"--node-rank={place.node_rank}", "--rdzv-backend=static",
         f"--rdzv-endpoint={place.rendezvous}", "--rdzv-id=long1k",
     ]  # fmt: skip
 
@@ -101,7 +102,7 @@ def environment(layout: Layout) -> dict[str, str]:
     """What the ranks get to see: threads, an allocator that does not fragment, short waits for the dead."""
     return {
         "OMP_NUM_THREADS": str(threads_a_rank(layout)),
-        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+        "PYTORCH_CUDA_ALLOC_CONF": _ALLOCATOR,
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10",  # seconds that the others get when one rank has failed
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "TOKENIZERS_PARALLELISM": "false",
@@ -117,7 +118,7 @@ def launch(job: Job, on_log: OnLog | None = None, place: Place | None = None) ->
         EngineError: a rank failed.
         PreflightDone: only the preflight was asked for, and it is through.
     """
-    (job.work / PREFLIGHT).unlink(missing_ok=True)
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", _ALLOCATOR)
     if job.config.layout.ranks == 1 and job.config.layout.sharding == "none":
         return run_job(job, on_log)
     check_devices(job.config.layout)
@@ -156,13 +157,17 @@ def _run(
     layout: Layout, place: Place, path: Path, on_log: OnLog | None = None, on_wait: Callable[[], None] | None = None
 ) -> None:
     """Start this machine's ranks, pass on what they log, and wait for them; signals reach every rank."""
-    folder = path.parent / "ranks"
+    folder, node = path.parent / "ranks", place.node_rank
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob(f"pid-{node}-*"):
+        old.unlink()
     command = [*torchrun(layout, place), "-m", "long1k.training.job", str(path)]
-    with (folder / LOG).open("ab") as log:
+    with log_file(folder, node).open("ab") as log:
         # A session of its own: Ctrl-C reaches this process alone, which passes it on in order.
         process = subprocess.Popen(
-            command, env=environment(layout), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+            command, env={**environment(layout), PARENT: str(os.getpid()), NODE: str(node)}, stdin=subprocess.DEVNULL,
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
     offset = 0
     try:
         while process.poll() is None:
@@ -171,21 +176,25 @@ def _run(
                 on_wait()
             offset = follow(folder, offset, on_log)
     except BaseException:
-        _stop(process, folder)
+        _stop(process, folder, node)
+        follow(folder, offset, on_log)
+        stopped = failure(folder, process.returncode, node)
+        if isinstance(stopped, StoppedError):
+            raise stopped from None  # the ranks know which step was saved
         raise
     follow(folder, offset, on_log)
     if process.returncode:
-        raise failure(folder, process.returncode)
+        raise failure(folder, process.returncode, node)
 
 
-def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
+def _stop(process: subprocess.Popen[bytes], folder: Path, node: int) -> None:
     """Let all ranks save and leave; a second signal while they do ends them at once."""
     try:
-        for pid in rank_pids(folder):
+        for pid in rank_pids(folder, node):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         while process.poll() is None:
-            if not rank_pids(folder):  # not one has started yet: nothing to save
+            if not rank_pids(folder, node):  # none has started yet, or all have left
                 process.kill()
             time.sleep(_POLL_SECONDS)
     except BaseException:

@@ -25,6 +25,7 @@ from long1k.training.positions import describe_rope
 from long1k.training.preflight_text import preflight_text
 from long1k.training.probe import Probe
 from long1k.training.seen import Marks, Seen, look, merge, planned, shares_row
+from long1k.training.sequence import isolation_in_slices, whole_line
 
 PREFLIGHT = "preflight.json"
 READ = 2048  # micro-batches that a rank reads in advance at most
@@ -103,17 +104,20 @@ def look_ahead(trainer: Any, plan: Plan) -> tuple[Seen, dict[str, Any]]:
     torch, accelerate = need("torch"), need("accelerate")
     rank = trainer.accelerator.process_index // plan.config.layout.sequence_parallel
     kept: dict[str, Any] = {}
+    apart, layout = False, plan.config.layout
     number = plan.first_epoch()
 
     def read() -> Iterator[dict[str, Any]]:
-        nonlocal kept
+        nonlocal kept, apart
         loader = trainer.get_train_dataloader()
         batches = iter(loader)
         try:
             for _, batch in zip(range(number), batches, strict=False):
-                if not kept or ("position_ids" in batch and not shares_row(kept) and shares_row(batch)):
-                    kept = batch
-                yield batch
+                # Of a line that ranks share, this one holds a slice.
+                whole = batch if layout.sequence_parallel == 1 else whole_line(batch, layout)
+                if not kept or ("position_ids" in batch and not apart and shares_row(whole)):
+                    kept, apart = batch, shares_row(whole)
+                yield whole
         finally:
             batches.close()
             loader.end()
@@ -144,7 +148,12 @@ def preflight_callback(trainer: Any, plan: Plan) -> Any:
             demand(self.checks)
             # Forward passes of a sharded model take all ranks: whether there are any does not depend on this rank's.
             if seen.together:
-                found = inforce.isolation(trainer.model, kept)
+                shared = plan.config.layout.sequence_parallel > 1
+                found = (
+                    isolation_in_slices(trainer.model, kept, plan.config.layout)
+                    if shared
+                    else inforce.isolation(trainer.model, kept)
+                )
                 if found is not None:
                     self.checks.append(inforce.check_isolation(*found, plan.config.precision))
             self.probe = Probe(trainer)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -25,7 +26,8 @@ from long1k.errors import EngineError, Long1kError, StoppedError
 from long1k.tables import write_atomic
 
 OnLog = Callable[[int, int, dict[str, float]], None]
-LOG, PROGRESS = "log.txt", "progress.jsonl"
+PROGRESS = "progress.jsonl"
+PARENT, NODE = "LONG1K_PARENT", "LONG1K_NODE"  # in the environment: who starts whom, on which machine
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
@@ -33,6 +35,15 @@ def die_with_parent() -> None:
     """Be killed when the process that started this one dies, so that no rank trains on unseen (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    stated = os.environ.get(PARENT)
+    if stated is not None and int(stated) != os.getppid():  # it died before the line above
+        os._exit(1)
+    os.environ[PARENT] = str(os.getpid())
+
+
+def log_file(folder: Path, node: int) -> Path:
+    """Where the standard outputs of a machine's ranks go."""
+    return folder / f"log-{node}.txt"
 
 
 def make_rank_folder(work: Path) -> Path:
@@ -47,7 +58,7 @@ def make_rank_folder(work: Path) -> Path:
 def speaking(folder: Path, rank: int) -> Iterator[OnLog]:
     """Inside, this rank tells of its process and of its failure; the value writes a logged step down."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"pid-{rank}").write_text(str(os.getpid()))
+    (folder / f"pid-{os.environ.get(NODE, '0')}-{rank}").write_text(str(os.getpid()))
     path = folder / PROGRESS
 
     def on_log(step: int, steps: int, entry: dict[str, float]) -> None:
@@ -88,17 +99,17 @@ def follow(folder: Path, offset: int, on_log: OnLog | None) -> int:
     return offset + len(whole)
 
 
-def rank_pids(folder: Path) -> list[int]:
+def rank_pids(folder: Path, node: int) -> list[int]:
     """The processes of the ranks on this machine that are known so far and still run."""
     pids = []
-    for path in sorted(folder.glob("pid-*")):
+    for path in sorted(folder.glob(f"pid-{node}-*")):
         text = path.read_text()
         if text.isdecimal() and Path(f"/proc/{text}").exists():
             pids.append(int(text))
     return pids
 
 
-def failure(folder: Path, exit_code: int) -> Long1kError:
+def failure(folder: Path, exit_code: int, node: int = 0) -> Long1kError:
     """The error of the rank that failed first, as that rank saw it.
 
     When one rank fails, the others fail too, of a lost connection: an error of ours, whatever its rank,
@@ -110,7 +121,7 @@ def failure(folder: Path, exit_code: int) -> Long1kError:
         if path.is_file()
     ]
     ours = [(error, path) for error, path in found if error["kind"] is not None]
-    log = f"all messages stand in {folder / LOG}"
+    log = f"all messages stand in {log_file(folder, node)}"
     for error, _ in ours:
         if "signal" in error:
             return StoppedError(error["what"], error["mend"], error["signal"])
@@ -120,16 +131,16 @@ def failure(folder: Path, exit_code: int) -> Long1kError:
         return made
     for error, path in found:
         return EngineError(f"rank {path.stem.removeprefix('error-')} failed: {error['what']}", log)
-    return EngineError(f"the ranks stopped with exit code {exit_code}{_killed(folder)}", log)
+    return EngineError(f"the ranks stopped with exit code {exit_code}{_killed(log_file(folder, node))}", log)
 
 
 def _written(path: Path) -> int:
     return path.stat().st_mtime_ns
 
 
-def _killed(folder: Path) -> str:
+def _killed(log: Path) -> str:
     """A rank that was killed says nothing itself; the one that started it noted the signal."""
-    text = (folder / LOG).read_text(errors="replace") if (folder / LOG).is_file() else ""
-    if "exitcode  : -9" in text or "exitcode: -9" in text:
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    if re.search(r"exitcode\s*: -9\b", text):
         return ": a rank was killed (signal 9), as happens when the machine's memory is full"
     return ""

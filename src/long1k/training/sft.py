@@ -34,6 +34,7 @@ from long1k.training.relayout import describe, resume_relaid
 from long1k.training.reporters import reporter_settings, reporters
 from long1k.training.resumable import COMPLETE, check_stopped, keep_resumable, last_whole, step_of
 from long1k.training.seen import Marks
+from long1k.training.sequence import check_shareable, collate_slice, repeated, shared_attention
 from long1k.training.sharding import sharding_watch, trainer_arguments
 from long1k.training.watch import watch_training
 
@@ -102,14 +103,19 @@ def train_model(
     steps = num_steps(config, len(rows))
     order = row_order(len(rows), steps * config.batch_size, seed)
     lengths = [one.tokens for one in sizes]
-    line = in_line(model, config.layout)
+    shared = config.layout.sequence_parallel > 1
+    if shared:
+        check_shareable(model, config.layout)
+    line = shared or in_line(model, config.layout)
     num = num_micro_batches(order, lengths, config.batch_size, config.layout, line_tokens(model, config.layout))
     dealt = deal(order, lengths, config.batch_size, num, padded=not line)
 
     def make_batch(chosen: Sequence[TrainRow]) -> dict[str, Any]:
+        if shared:
+            return collate_slice(chosen, padding, config.layout, arguments.process_index)
         return collate_line(chosen) if line else collate(chosen, padding)
 
-    data = datasets.Dataset.from_dict({"rows": dealt})
+    data = datasets.Dataset.from_dict({"rows": repeated(dealt, config.layout)})
     micro_batches = num // config.layout.data_ranks
     work.mkdir(parents=True, exist_ok=True)
     arguments = _quietly(
@@ -127,7 +133,7 @@ def train_model(
         logging_steps=logged_every(steps, config.early_stop),
         logging_nan_inf_filter=False, disable_tqdm=True, **reporter_settings(config.log_to, work),
         seed=seed % 2**32, data_seed=seed % 2**32, eval_strategy="no",
-        **trainer_arguments(config),
+        **trainer_arguments(config, micro_batches),
     )  # fmt: skip
     if arguments.world_size != config.layout.ranks or arguments.n_gpu > 1:
         raise EngineError(
@@ -156,7 +162,7 @@ def train_model(
     if start is not None:
         resume_relaid(trainer, start, config)
         watch.metrics += json.loads((start / COMPLETE).read_text())["metrics"]
-    with isolation(model, config.layout):
+    with isolation(model, config.layout), shared_attention(model, config.layout):
         _quietly(trainer.train, resume_from_checkpoint=None if start is None else str(start))
     check_stopped(trainer, work)
     done = trainer.state.global_step

@@ -60,15 +60,19 @@ def end_of_training() -> None:
         need("transformers.integrations.deepspeed").unset_hf_deepspeed_config()
 
 
-def trainer_arguments(config: TrainConfig) -> dict[str, Any]:
-    """What the trainer's arguments say of the layout."""
+def trainer_arguments(config: TrainConfig, accumulation: int) -> dict[str, Any]:
+    """What the trainer's arguments say of the layout.
+
+    Args:
+        accumulation: micro-batches of one rank a step.
+    """
     layout = config.layout
     common: dict[str, Any] = {"ddp_find_unused_parameters": False, "ddp_timeout": int(_TIMEOUT.total_seconds())}
     if layout.sharding == "none":
         return common
     common["accelerator_config"] = {"use_configured_state": True}
     if layout.sharding in _STAGES:
-        return common | {"deepspeed": deepspeed_config(config)}
+        return common | {"deepspeed": deepspeed_config(config, accumulation)}
     return common | {"fsdp": True, "fsdp_config": fsdp_config(config)}
 
 
@@ -79,6 +83,8 @@ def quiet_deepspeed() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     need("deepspeed")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # A kernel for sums between processes of one machine, which it would compile here and now.
+    need("deepspeed.ops").__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def local_sizes(model: Any, optimizer: Any) -> tuple[int, int, int]:
@@ -172,11 +178,15 @@ def _gathered(value: Any) -> Iterator[Any]:
         yield value
 
 
-def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
-    """DeepSpeed's configuration of a ZeRO layout (arXiv 1910.02054; offload: arXiv 2101.06840)."""
+def deepspeed_config(config: TrainConfig, accumulation: int | None = None) -> dict[str, Any]:
+    """DeepSpeed's configuration of a ZeRO layout (arXiv 1910.02054; offload: arXiv 2101.06840).
+
+    Args:
+        accumulation: micro-batches of one rank a step; as the layout says, if not given.
+    """
     layout = config.layout
     stage = _STAGES[layout.sharding]
-    accumulation = layout.num_micro_batches(config.batch_size) // layout.data_ranks
+    accumulation = accumulation or layout.num_micro_batches(config.batch_size) // layout.data_ranks
     zero: dict[str, Any] = {
         "stage": stage,
         "overlap_comm": True,
@@ -201,7 +211,7 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
     return {
         "train_micro_batch_size_per_gpu": 1,  # the trainer's element is a whole micro-batch
         "gradient_accumulation_steps": accumulation,
-        "train_batch_size": accumulation * layout.data_ranks,
+        "train_batch_size": accumulation * layout.ranks,
         "gradient_clipping": config.max_grad_norm,
         "bf16": {"enabled": config.precision == "bf16"},
         "fp16": {"enabled": False},
@@ -256,9 +266,4 @@ def accelerate_config(config: TrainConfig, deepspeed_file: str) -> dict[str, Any
         }
     else:
         common["distributed_type"] = "MULTI_GPU" if layout.ranks > 1 else "NO"
-    if layout.sequence_parallel > 1:
-        common["parallelism_config"] = {
-            "parallelism_config_sp_size": layout.sequence_parallel,
-            "parallelism_config_sp_backend": "deepspeed",
-        }
     return common
