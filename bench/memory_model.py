@@ -99,8 +99,8 @@ CASES = (
     Case(256, 6, 2048),
     Case(256, 6, 2048, checkpointing=True),
     Case(256, 6, 2048, checkpointing=True, micro_batches=2),
-    Case(256, 6, 1024, rows=4),
-    Case(256, 6, 1024, rows=4, checkpointing=True, tied=True),
+    Case(256, 6, 1024, rows=2),
+    Case(256, 6, 512, rows=4, checkpointing=True, tied=True),
     Case(512, 8, 256),
     Case(512, 8, 1024, checkpointing=True, micro_batches=2),
     Case(256, 6, 1024, precision="bf16"),
@@ -135,11 +135,11 @@ def tensors_of(model: Any) -> list[torch.Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def predicted(case: Case, shape: ModelShape) -> Memory:
+def predicted(case: Case, shape: ModelShape, attention: str = "auto") -> Memory:
     """The memory model's answer to a case."""
     return predict(
         shape, case.tokens, micro_batch_size=case.rows, gradient_checkpointing=case.checkpointing,
-        precision=case.precision, accumulate=case.micro_batches > 1, device="cpu",
+        precision=case.precision, accumulate=case.micro_batches > 1, device="cpu", attention=attention,
     )  # fmt: skip
 
 
@@ -149,7 +149,8 @@ def measure(case: Case) -> tuple[ModelShape, Memory, int]:
     config = config_of(case)
     model = transformers.AutoModelForCausalLM.from_config(config)
     shape = shape_of_config(config.to_dict(), str(case))
-    row = TrainRow([5] * case.tokens, [5] * case.tokens, [case.tokens], ["a"])
+    ids = [*[5] * (case.tokens - 1), 1]
+    row = TrainRow(ids, ids, [case.tokens], ["a"])
     batch = case.rows * case.micro_batches
     train = TrainConfig(
         steps=2, batch_size=batch, precision=case.precision,  # type: ignore[arg-type]
@@ -183,7 +184,7 @@ def measure_layers(case: Case) -> tuple[ModelShape, float, int]:
             if number % case.micro_batches == case.micro_batches - 1:
                 optimizer.step()
                 optimizer.zero_grad()
-    moments = predicted(case, shape).moments
+    moments = predicted(case, shape, "sdpa").moments
     if case.micro_batches == 1:  # without a head, no gradient of one
         moments["backward begins"] -= 4 * shape.embedding_parameters
     return shape, max(total for name, total in moments.items() if not name.startswith("loss")), track.peak
@@ -217,7 +218,7 @@ def measure_slice(name: str, layers: int, tokens: int, compute: str, checkpointi
                 loss = loss.last_hidden_state.sum()
             loss.backward()
     sharding = "fsdp2" if compute == "bf16" else "none"
-    memory = predict(shape, tokens, gradient_checkpointing=checkpointing, sharding=sharding)
+    memory = predict(shape, tokens, gradient_checkpointing=checkpointing, sharding=sharding, attention="sdpa")
     bare = {name: total for name, total in memory.moments.items() if name in ("forward", "backward begins")}
     held = sum(item.bytes for item in memory.items if item.name in ("weights", "gradients", "optimiser"))
     return max(bare.values()) - held, track.peak - before

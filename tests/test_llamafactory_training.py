@@ -55,7 +55,7 @@ def test_the_packaged_recipe_gives_the_published_settings() -> None:
 def test_every_setting_is_written_or_refused() -> None:
     changed = {
         "steps=7": ("max_steps", 7), "learning_rate=3e-6": ("learning_rate", 3e-6), "scheduler=linear": ("lr_scheduler_type", "linear"),
-        "warmup_ratio=0.1": ("warmup_ratio", 0.1), "weight_decay=0.5": ("weight_decay", 0.5), "beta1=0.8": ("adam_beta1", 0.8),
+        "scheduler=constant": ("lr_scheduler_type", "constant_with_warmup"), "warmup_ratio=0.1": ("warmup_ratio", 0.1), "weight_decay=0.5": ("weight_decay", 0.5), "beta1=0.8": ("adam_beta1", 0.8),
         "beta2=0.99": ("adam_beta2", 0.99), "max_grad_norm=0.3": ("max_grad_norm", 0.3), "precision=fp32": ("bf16", False),
         "batch_size=32": ("gradient_accumulation_steps", 4), "save_steps=null": ("save_strategy", "no"),
         "log_to=[wandb]": ("report_to", ["wandb"]), "layout.compile=true": ("torch_compile", True),

@@ -339,7 +339,8 @@ def test_planning_loads_no_torch() -> None:
     [
         "long1k-32b --gpus 8xH100-80 --price 2.5", "long1k-32b --gpus 8xH200-141 --tokens 32768",
         "long1k-32b --gpus H100-80 --cpu-memory 100", "long1k-32b --gpus 2x8xL40S --model Qwen2.5-7B --mfu 0.3",
-        "long1k-32b --gpus 8xH100-80 --set train.lora.rank=16 --set train.lora.quantized=true --set train.packing=32768",
+        "long1k-32b --gpus 8xH100-80 --set train.lora.rank=16 --set train.lora.quantized=true --set train.packing=32768 "
+        "--set train.layout.sharding=none --set train.layout.offload=none",
         "quickstart --gpus cpu", "quickstart --gpus RTX4090 --tokens 4096 --answer-tokens 50",
     ],
 )  # fmt: skip

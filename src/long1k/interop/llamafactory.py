@@ -123,7 +123,7 @@ def training_file(
         "average_tokens_across_devices": True,
         **({"max_steps": values["steps"]} if values["steps"] else {"num_train_epochs": float(values["epochs"])}),
         "learning_rate": values["learning_rate"],
-        "lr_scheduler_type": values["scheduler"],
+        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(values["scheduler"], values["scheduler"]),
         "warmup_ratio": values["warmup_ratio"],
         "weight_decay": values["weight_decay"],
         "adam_beta1": values["beta1"],

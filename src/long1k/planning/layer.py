@@ -20,11 +20,13 @@ class Attention:
     """What attention needs besides queries, keys and values.
 
     ``masked``: rows of unlike length, or several samples in a row, are told apart by a T × T mask.
-    ``eager``: the table of scores is kept.
+    ``eager``: the table of scores is kept.  ``pieces``: samples in one line go through attention one by one, and
+    their results are put together again in a copy.
     """
 
     masked: bool = False
     eager: bool = False
+    pieces: bool = False
 
 
 def width_bytes(compute: Compute) -> int:
@@ -47,6 +49,8 @@ def kept_bytes(shape: ModelShape, tokens: int, compute: Compute, attention: Atte
     if compute == "autocast":  # the input of every product is cast for itself: three in attention, two in the MLP
         a_token += 5 * 2 * hidden
     a_token += c * (2 * query + 2 * key) + 4 * shape.heads  # q, k, v, result, and its normalizers
+    if attention.pieces:
+        a_token += c * query
     a_token += 4 * c * shape.intermediate  # gate, its activation, up, and their product
     if shape.qk_norm:
         a_token += (4 + c) * (query + shape.kv_width) + 4 * (shape.heads + shape.kv_heads)

@@ -76,7 +76,7 @@ def _turns(setting: Setting, shape: ModelShape) -> Iterator[tuple[dict[str, Any]
         yield {"micro_batch_size": 1}, "smaller products"
     if not setting.gradient_checkpointing:
         yield {"gradient_checkpointing": True}, "a third more operations"
-    if setting.ranks > 1 and setting.sharding != "fsdp2":
+    if setting.ranks > 1 and setting.sharding != "fsdp2" and not setting.quantized:  # 4 bits are not cut up
         for sharding, cost in (("zero2", "as much is sent"), ("zero3", "1.5 times as much is sent")):
             if setting.sharding not in ("zero3", sharding):
                 yield {"sharding": sharding}, cost
@@ -87,6 +87,8 @@ def _turns(setting: Setting, shape: ModelShape) -> Iterator[tuple[dict[str, Any]
         sp *= 2
     if not setting.offload_activations:
         yield {"offload_activations": True}, "inputs go over PCIe twice"
+    if setting.quantized:
+        return
     if setting.offload == "none" and setting.sharding != "fsdp2":
         yield {"sharding": "zero3", "offload": "optimizer"}, "the optimiser steps on the CPU"
     if setting.offload != "all":

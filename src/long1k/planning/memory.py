@@ -135,8 +135,11 @@ def _gradients(shape: ModelShape, s: Setting, done: float) -> Item:
 
 
 def _attention(s: Setting) -> Attention:
-    flash = s.attention.startswith("flash")
-    return Attention(masked=s.masked and not flash, eager=s.attention == "eager")
+    # Flash attention reads the borders of samples from positions; "auto" takes samples one by one; others need a mask.
+    alone = s.attention == "auto"
+    return Attention(
+        masked=s.masked and s.attention in ("sdpa", "eager"), eager=s.attention == "eager", pieces=alone
+    )  # fmt: skip
 
 
 def _activations(shape: ModelShape, tokens: int, s: Setting) -> dict[str, Any]:
