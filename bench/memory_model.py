@@ -1,4 +1,4 @@
-"""Predicted against measured memory and operations: `python -m bench.memory_model`, on the CPU, in a few minutes.
+"""Predicted against measured memory and operations: `python -m bench.memory_model`, on the CPU, some minutes.
 
 1. Whole steps of our trainer on models of 1 to 30 million parameters, and their layers without the loss head.
 2. Layers of published models at their true width and length, on tensors that have sizes but no content.
