@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,14 +110,30 @@ def test_the_figures_are_those_of_the_samples(
     assert report["supervised_a_step"] == pytest.approx(manifest.info["supervised_tokens"] / 4)
     assert report["trained_parameters"] == report["parameters"] == manifest.info["parameters"]
     assert report["template"] == chat.tokenizer.template_digest
-    # DeepSpeed, where it is installed, says on standard output that it found no GPU.
-    printed = [line for line in capsys.readouterr().out.splitlines() if "real_accelerator" not in line]
+    printed = capsys.readouterr().out.splitlines()
     assert printed == preflight_text(report).splitlines()
     assert max(map(len, printed)) <= WIDTH
     assert (manifest.rows_in, manifest.rows_out) == (12, 12)
 
 
-def test_only_the_preflight(data: Path, chat: Chat, tmp_path: Path) -> None:
+def test_the_documentation_shows_todays_print(data: Path, chat: Chat, tmp_path: Path) -> None:
+    """The printed example has the lines that a run prints now, in their order."""
+
+    def names(text: str) -> list[str]:
+        lines = [line for line in text.splitlines() if re.match(r"  \S", line)]
+        return [re.split(r"  +|(?<=steps) \d", line.strip())[0] for line in lines]
+
+    page = (Path(__file__).resolve().parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```\n(Preflight: .*?)^```", page, re.DOTALL | re.MULTILINE)
+    config = TrainConfig(steps=4, batch_size=4, learning_rate=1e-3, packing=128)
+    with pytest.raises(PreflightDone):
+        train(tmp_path, data, model=TINY, config=config, seed=0, chat=chat, preflight="only")
+    assert names(shown) == names(preflight_text(measured(tmp_path / "work")))
+    assert len(names(shown)) > 30
+    assert max(map(len, shown.splitlines())) <= WIDTH
+
+
+def test_only_the_preflight(data: Path, chat: Chat, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It stops before a weight moves, keeps what it measured, and the run goes on from there as any other."""
     config = TrainConfig(steps=2, batch_size=4, learning_rate=1e-3, packing=128)
     out = tmp_path / "out"
@@ -131,6 +148,9 @@ def test_only_the_preflight(data: Path, chat: Chat, tmp_path: Path) -> None:
     again = train(tmp_path / "again", data, model=TINY, config=config, seed=0, chat=chat)
     assert whole.digest == again.digest
     assert whole.info["preflight"] == report
+    with pytest.raises(PreflightDone):
+        train(out, data, model=TINY, config=config, seed=0, chat=chat, preflight="only")
+    assert capsys.readouterr().out.splitlines() == preflight_text(report).splitlines() * 2
 
 
 def test_looking_ahead_changes_nothing(
@@ -249,7 +269,7 @@ def test_attention_that_crosses_samples_is_found_on_the_trainer(
 ) -> None:
     """A line of samples taken for one long sample: every token and label is right, and still they see each other."""
     monkeypatch.setattr(padding_free, "_runs", lambda position_ids: [(position_ids.shape[1], 1)])
-    with pytest.raises(EngineError, match="packed rows apart: wanted change of a neighbour's loss <= 1e-05"):
+    with pytest.raises(EngineError, match="packed rows apart: wanted neighbours move <= 1e-05"):
         run(rows, chat, tmp_path)
 
 

@@ -37,7 +37,8 @@ from long1k.training.limits import Limit
 from long1k.training.meter import described
 from long1k.training.metrics import final_loss
 from long1k.training.positions import positions_of
-from long1k.training.preflight import PREFLIGHT, Mode
+from long1k.training.preflight import PREFLIGHT, Mode, PreflightDone
+from long1k.training.preflight_text import preflight_text
 from long1k.training.prepare import Prepared, prepare_rows
 from long1k.training.reporters import check_reporters
 from long1k.training.resumable import last_whole
@@ -80,7 +81,11 @@ def train(
     settings, inputs = _identity(examples, model, config, seed, chat)
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         shutil.rmtree(out / "work", ignore_errors=True)
-        return read_manifest(out)
+        finished = read_manifest(out)
+        if preflight == "only":
+            print(preflight_text(finished.info["preflight"]), flush=True)
+            raise PreflightDone
+        return finished
     started = time.time()
     if not isinstance(model, ModelInit):
         check_vocabulary(model, chat.tokenizer)

@@ -261,7 +261,7 @@ def check_isolation(own: float, others: float, precision: str) -> Check:
         others: largest change in all other conversations of the row.
     """
     limit = 1e-5 if precision == "fp32" else 1e-3
-    return Check("packed rows apart", f"change of a neighbour's loss <= {limit:g}",
+    return Check("packed rows apart", f"neighbours move <= {limit:g}",
                  f"{others:.2g} (own: {own:.2g})", others <= limit < own)  # fmt: skip
 
 

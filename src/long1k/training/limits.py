@@ -12,7 +12,7 @@ from typing import Protocol
 from long1k.errors import DataError
 from long1k.rows import Reject
 
-_SHOWN = 5
+_SHOWN = 3
 _ROWS_OF_TABLE = 8
 
 

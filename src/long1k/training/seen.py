@@ -158,7 +158,8 @@ def _count(seen: Seen, there: Sequence[Conversation], rows: Sequence[TrainRow], 
         seen.supervised_min = min(seen.supervised_min, supervised)
         seen.supervised_max = max(seen.supervised_max, supervised)
         if len(row.input_ids) > seen.longest:
-            seen.longest, seen.longest_sample = len(row.input_ids), row.names[0] if row.names else ""
+            more = f" and {len(row.names) - 1} more" if len(row.names) > 1 else ""
+            seen.longest, seen.longest_sample = len(row.input_ids), f"{row.names[0]}{more}" if row.names else ""
 
 
 def before_training(one: Conversation) -> tuple[int, ...]:

@@ -30,6 +30,8 @@ def prepare_ranks(config: TrainConfig) -> Any:
     what tells transformers so, through a weak reference.
     """
     layout = config.layout
+    if not need("torch").cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, if it is installed, says so on standard output
     if layout.sharding == "none":
         return None
     state = need("accelerate.state")
