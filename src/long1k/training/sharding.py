@@ -67,7 +67,12 @@ def trainer_arguments(config: TrainConfig, accumulation: int) -> dict[str, Any]:
         accumulation: micro-batches of one rank a step.
     """
     layout = config.layout
-    common: dict[str, Any] = {"ddp_find_unused_parameters": False, "ddp_timeout": int(_TIMEOUT.total_seconds())}
+    common: dict[str, Any] = {
+        "ddp_find_unused_parameters": False,
+        "ddp_timeout": int(_TIMEOUT.total_seconds()),
+        "activation_offloading": layout.offload_activations,
+        "torch_compile": layout.compile,
+    }
     if layout.sharding == "none":
         return common
     common["accelerator_config"] = {"use_configured_state": True}
