@@ -30,6 +30,8 @@ def prepare_ranks(config: TrainConfig) -> Any:
     what tells transformers so, through a weak reference.
     """
     layout = config.layout
+    for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"):  # of a run before this one, or from outside
+        os.environ.pop(name, None)
     if layout.sharding == "none":
         return None
     state = need("accelerate.state")
