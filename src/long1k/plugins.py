@@ -24,7 +24,6 @@ _EXTRA_OF = {
     "peft": "train",
     "bitsandbytes": "gpu",
     "deepspeed": "gpu",
-    "liger_kernel": "gpu",
     "huggingface_hub": "hub",
     "ray": "ray",
     "py3langid": "language",

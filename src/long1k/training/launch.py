@@ -85,6 +85,11 @@ def check_devices(layout: Layout) -> None:
         )
     if not found and layout.sharding == "fsdp2" and layout.offload != "none":
         raise EngineError("fsdp2 can offload only from GPUs, and this machine shows none", "leave layout.offload out")
+    if not found and layout.offload_activations:
+        raise EngineError(
+            "activations can wait in the CPU's memory only where they are a GPU's, and this machine shows none",
+            "leave layout.offload_activations out",
+        )
 
 
 def torchrun(layout: Layout, place: Place) -> list[str]:
@@ -119,9 +124,9 @@ def launch(job: Job, on_log: OnLog | None = None, place: Place | None = None) ->
         PreflightDone: only the preflight was asked for, and it is through.
     """
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", _ALLOCATOR)
+    check_devices(job.config.layout)
     if job.config.layout.ranks == 1 and job.config.layout.sharding == "none":
         return run_job(job, on_log)
-    check_devices(job.config.layout)
     make_rank_folder(job.work)
     path = job.work / JOB
     write_atomic(path, job.model_dump_json().encode())

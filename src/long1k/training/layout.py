@@ -31,9 +31,6 @@ class Layout(BaseModel):
     gradient_checkpointing: bool = Field(default=False, description="compute activations again instead of keeping them")
     offload_activations: bool = Field(default=False, description="kept activations wait in the CPU's memory")
     attention: Attention = Field(default="auto", description="auto: the fastest that is installed")
-    loss_head: Literal["fused", "liger"] = Field(
-        default="fused", description="both take the loss in pieces, without the whole table of logits"
-    )
     compile: bool = Field(default=False, description="torch.compile the model")
 
     @property

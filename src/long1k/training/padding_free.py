@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
+from long1k.errors import EngineError
 from long1k.plugins import need
 from long1k.training.data import IGNORED, TrainRow
 from long1k.training.layout import Layout
@@ -60,12 +61,40 @@ def _isolated(model: Any, layout: Layout) -> bool:
 @contextmanager
 def isolation(model: Any, layout: Layout) -> Iterator[None]:
     """While it lasts, the attention of a model that ``in_line`` prepares lines for stays within samples."""
+    if layout.attention != "auto":
+        with chosen_attention(model, layout.attention):
+            yield
+        return
     if not in_line(model, layout) or not _isolated(model, layout):
         yield
         return
     before = model.config._attn_implementation
     need("transformers").AttentionInterface.register(ISOLATED, isolated_attention)
     model.set_attn_implementation(ISOLATED)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+@contextmanager
+def chosen_attention(model: Any, name: str) -> Iterator[None]:
+    """While it lasts, a model's attention is the one that was asked for.
+
+    Raises:
+        EngineError: it is not installed, or the model or machine cannot use it.
+    """
+    before = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(name)
+    except (ImportError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise EngineError(
+            f"layout.attention={name} cannot be used here: {reason}",
+            "install what it needs, or leave it out: auto takes the fastest that is there",
+        ) from None
+    if model.config._attn_implementation != name:
+        raise EngineError(f"the model does not take layout.attention={name}", "leave it out")
     try:
         yield
     finally:

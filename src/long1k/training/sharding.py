@@ -32,6 +32,8 @@ def prepare_ranks(config: TrainConfig) -> Any:
     layout = config.layout
     if not need("torch").cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, if it is installed, says so on standard output
+    for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"):  # of a run before this one, or from outside
+        os.environ.pop(name, None)
     if layout.sharding == "none":
         return None
     state = need("accelerate.state")
@@ -69,7 +71,12 @@ def trainer_arguments(config: TrainConfig, accumulation: int) -> dict[str, Any]:
         accumulation: micro-batches of one rank a step.
     """
     layout = config.layout
-    common: dict[str, Any] = {"ddp_find_unused_parameters": False, "ddp_timeout": int(_TIMEOUT.total_seconds())}
+    common: dict[str, Any] = {
+        "ddp_find_unused_parameters": False,
+        "ddp_timeout": int(_TIMEOUT.total_seconds()),
+        "activation_offloading": layout.offload_activations,
+        "torch_compile": layout.compile,
+    }
     if layout.sharding == "none":
         return common
     common["accelerator_config"] = {"use_configured_state": True}
