@@ -59,7 +59,7 @@ def test_every_setting_is_written_or_refused() -> None:
         "beta2=0.99": ("adam_beta2", 0.99), "max_grad_norm=0.3": ("max_grad_norm", 0.3), "precision=fp32": ("bf16", False),
         "batch_size=32": ("gradient_accumulation_steps", 4), "save_steps=null": ("save_strategy", "no"),
         "log_to=[wandb]": ("report_to", ["wandb"]), "layout.compile=true": ("torch_compile", True),
-        "layout.attention=sdpa": ("flash_attn", "sdpa"), "layout.loss_head=liger": ("enable_liger_kernel", True),
+        "layout.attention=sdpa": ("flash_attn", "sdpa"),
         "layout.gradient_checkpointing=false": ("disable_gradient_checkpointing", True), "layout.nnodes=2": ("gradient_accumulation_steps", 1),
         "layout.micro_batch_size=2": ("per_device_train_batch_size", 2),
     }  # fmt: skip

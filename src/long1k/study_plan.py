@@ -263,7 +263,7 @@ def setting_of(train: TrainConfig, lengths: Sequence[int], nproc: int, nnodes: i
         "nproc": nproc, "nnodes": nnodes, "micro_batch_size": rows, "sharding": layout.sharding,
         "offload": layout.offload, "sequence_parallel": sequence_parallel,
         "gradient_checkpointing": layout.gradient_checkpointing, "offload_activations": layout.offload_activations,
-        "attention": layout.attention, "loss_head": layout.loss_head, "precision": train.precision,
+        "attention": layout.attention, "precision": train.precision,
         "accumulate": a_rank > rows, "masked": train.packing is not None or (rows > 1 and len(set(lengths)) > 1),
         "lora_rank": None if train.lora is None else train.lora.rank,
         "quantized": train.lora is not None and train.lora.quantized, "device": device,

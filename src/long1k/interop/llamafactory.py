@@ -34,7 +34,7 @@ PUBLISHED: dict[str, Any] = {
     "layout": {
         "nproc": 8, "nnodes": 1, "micro_batch_size": 1, "sharding": "zero3", "offload": "all", "sequence_parallel": 1,
         "gradient_checkpointing": True, "offload_activations": False, "attention": "flash_attention_2",
-        "loss_head": "fused", "compile": False,
+        "compile": False,
     },
 }  # fmt: skip
 
@@ -132,7 +132,7 @@ def training_file(
         "bf16": values["precision"] == "bf16",
         "disable_gradient_checkpointing": not layout["gradient_checkpointing"],
         "flash_attn": _ATTENTION[layout["attention"]],
-        "enable_liger_kernel": layout["loss_head"] == "liger",
+        "enable_liger_kernel": False,
         **({"torch_compile": True} if layout["compile"] else {}),
         "seed": values["seed"],
     }
@@ -151,7 +151,7 @@ def training_file(
         "What differs from long1k's trainer: LLaMA-Factory renders the text by its own template. The tokens are the",
         "same but for one line feed after the last end token, which it also trains (after every trained turn);",
         f"{turns}. It shuffles rows in an order of its own, and makes the whole",
-        "table of logits unless enable_liger_kernel is true.",
+        "table of logits unless enable_liger_kernel is true (pip install liger-kernel).",
     ]
     return "".join(f"# {line}\n" for line in head) + yaml.safe_dump(settings, sort_keys=False)
 
