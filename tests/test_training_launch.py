@@ -6,18 +6,23 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from long1k.cli import app
 from long1k.errors import DataError, EngineError, RecipeError, StoppedError
 from long1k.training.cluster import node_commands, plain_arguments, slurm_script, write_configs
 from long1k.training.config import TrainConfig
+from long1k.training.data import IGNORED, TrainRow
 from long1k.training.layout import Layout
+from long1k.training.padding_free import collate_line
 from long1k.training.ranks import (
     PARENT,
     PROGRESS,
@@ -32,6 +37,7 @@ from realdata import need_extra
 
 need_extra("trl")
 from long1k.training import launch as launching  # noqa: E402
+from long1k.training.sequence import collate_slice, repeated  # noqa: E402
 from long1k.training.sharding import deepspeed_config, trainer_arguments  # noqa: E402
 
 ARGUMENTS = ["train", "my data", "--model", "m", "--out", "o", "--nproc", "8", "--nnodes", "2"]
@@ -154,10 +160,7 @@ def test_the_error_that_is_told_is_that_of_the_rank_that_began_it(tmp_path: Path
 
 def test_a_rank_whose_starter_has_died_does_not_begin() -> None:
     code = "from long1k.training.ranks import die_with_parent; die_with_parent(); print('began')"
-    command = [os.environ.get("PYTHON", "python3"), "-c", code]
-    import sys
-
-    command[0] = sys.executable
+    command = [sys.executable, "-c", code]
     alive = subprocess.run(command, env={**os.environ, PARENT: str(os.getpid())}, capture_output=True, text=True)
     orphan = subprocess.run(command, env={**os.environ, PARENT: "1"}, capture_output=True, text=True)
     assert (alive.returncode, alive.stdout) == (0, "began\n")
@@ -229,3 +232,26 @@ def test_the_command_line_takes_nested_keys_and_starts_nothing_when_it_prints(
     done = CliRunner().invoke(app, [*arguments[:6], "--set", "layout.shardng=zero3"])
     assert isinstance(done.exception, RecipeError)
     assert "did you mean 'sharding'?" in str(done.exception)
+
+
+@given(
+    lengths=st.lists(st.integers(min_value=2, max_value=9), min_size=1, max_size=6),
+    parts=st.integers(min_value=1, max_value=5),
+)
+def test_slices_are_the_line_that_ranks_share(lengths: list[int], parts: int) -> None:
+    import torch
+
+    rows = [TrainRow([*range(1, n + 1)], [IGNORED, *range(2, n + 1)], [n]) for n in lengths]
+    line, layout = collate_line(rows), Layout(nproc=parts, sequence_parallel=parts)
+    slices = [collate_slice(rows, 99, layout, rank) for rank in range(parts)]
+    assert len({one["input_ids"].shape for one in slices}) == 1
+    ids, positions, following = (
+        torch.cat([one[name] for one in slices], dim=1)[0].tolist()
+        for name in ("input_ids", "position_ids", "shift_labels")
+    )
+    real = sum(lengths)
+    assert len(ids) % parts == 0
+    assert ids == [*line["input_ids"][0].tolist(), *[99] * (len(ids) - real)]
+    assert positions == [*line["position_ids"][0].tolist(), *range(len(ids) - real)]
+    assert following == [*line["labels"][0, 1:].tolist(), *[IGNORED] * (len(ids) - real + 1)]
+    assert repeated([[0, 1], [2]], layout) == [micro for micro in ([0, 1], [2]) for _ in range(parts)]

@@ -35,7 +35,7 @@ from long1k.training.reporters import reporter_settings, reporters
 from long1k.training.resumable import COMPLETE, check_stopped, keep_resumable, last_whole, step_of
 from long1k.training.seen import Marks
 from long1k.training.sequence import check_shareable, collate_slice, repeated, shared_attention
-from long1k.training.sharding import sharding_watch, trainer_arguments
+from long1k.training.sharding import keep_sums_exact, sharding_watch, trainer_arguments
 from long1k.training.watch import watch_training
 
 # transformers' "constant" knows no warm-up.
@@ -155,6 +155,7 @@ def train_model(
     )  # fmt: skip
     trainer.guard = Guard(rows, dealt, micro_batches, config.layout, make_batch)
     trainer.remove_callback(transformers.PrinterCallback)
+    keep_sums_exact(trainer, config)
     marks = Marks(end_id, padding, frozenset(filter(None, map(tokenizer.token_id, tokenizer.special_tokens))))
     plan = Plan(rows, sizes, dealt, config, steps, marks, work, preflight, about or {})
     trainer.add_callback(_quietly(preflight_callback, trainer, plan))

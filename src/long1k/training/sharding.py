@@ -85,6 +85,18 @@ def trainer_arguments(config: TrainConfig, accumulation: int) -> dict[str, Any]:
     return common | {"fsdp": True, "fsdp_config": fsdp_config(config)}
 
 
+def keep_sums_exact(trainer: Any, config: TrainConfig) -> None:
+    """Under FSDP2 in bf16: products in bf16, but log-probabilities and sums of gradients in fp32.
+
+    accelerate's policy casts whatever the model returns, also the log-probabilities that the loss is made of.
+    """
+    if config.layout.sharding == "fsdp2" and config.precision == "bf16":
+        torch = need("torch")
+        trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = need(
+            "torch.distributed.fsdp"
+        ).MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32)
+
+
 def quiet_deepspeed() -> None:
     """Load DeepSpeed without its notices; on a machine without GPU it is told so instead of finding out."""
     torch = need("torch")
