@@ -54,6 +54,20 @@ def test_make_targets_and_extras_exist() -> None:
                 assert words[0] in ("long1k", "git", "cd", "export"), f"{page.name}: nothing here runs '{line}'"
 
 
+def tiny_qwen(folder: Path) -> None:
+    """A model folder with the real tokenizer of Qwen2.5 and a tiny network of its architecture."""
+    import torch
+    import transformers
+
+    shutil.copytree(real_data("tokenizer_qwen2"), folder)
+    torch.manual_seed(0)
+    config = transformers.Qwen2Config(
+        vocab_size=151_936, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
+        intermediate_size=32, max_position_embeddings=32_768, tie_word_embeddings=True,
+    )  # fmt: skip
+    transformers.Qwen2ForCausalLM(config).save_pretrained(folder)
+
+
 @pytest.mark.slow
 def test_every_long1k_command_runs(tmp_path: Path) -> None:
     pytest.importorskip("trl")
@@ -61,9 +75,10 @@ def test_every_long1k_command_runs(tmp_path: Path) -> None:
         "traces.jsonl.gz": ("traces", "limo_multi_source.jsonl.gz"),
         "outputs.jsonl.gz": ("predictions", "math500_aime24_runs.jsonl.gz"),
         "math500.jsonl": ("benchmarks", "math500.jsonl"),
-        "Qwen2.5-7B-Instruct": ("tokenizer_qwen2",),
     }.items():
         (tmp_path / name).symlink_to(real_data(*parts))
+    tiny_qwen(tmp_path / "Qwen2.5-7B-Instruct")
+    (tmp_path / "Qwen2.5-32B-Instruct").symlink_to(tmp_path / "Qwen2.5-7B-Instruct")
     env = {**os.environ, "LONG1K_DATA": str(real_data())}
     ran = 0
     for page in PAGES:
@@ -75,6 +90,9 @@ def test_every_long1k_command_runs(tmp_path: Path) -> None:
                 words += [part for text in SMALL for part in ("--set", text)]
             for option, small in (("steps", "steps=2"), ("epochs", "steps=2"), ("max_new_tokens", "max_new_tokens=8")):
                 words = [small if word.startswith(f"{option}=") else word for word in words]
+            if words[1] == "train" and "--nproc" in words:  # of as many ranks as there are cores, two steps of two rows
+                words[words.index("--nproc") + 1] = "2"
+                words += ["--set", "steps=2", "--set", "batch_size=2"]
             if "--out" in words and page.name != "README.md":
                 shutil.rmtree(tmp_path / words[words.index("--out") + 1], ignore_errors=True)
             done = subprocess.run(

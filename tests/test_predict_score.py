@@ -26,7 +26,8 @@ need_extra("trl")
 import torch  # noqa: E402
 
 from long1k.generation.hf import TransformersEngine  # noqa: E402
-from long1k.training.checkpoint import new_model, save_checkpoint  # noqa: E402
+from long1k.training.checkpoint import new_model  # noqa: E402
+from long1k.training.saving import save_checkpoint  # noqa: E402
 
 
 @pytest.fixture(scope="module")
