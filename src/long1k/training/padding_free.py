@@ -37,7 +37,8 @@ def in_line(model: Any, layout: Layout) -> bool:
     """Whether a micro-batch is one line of tokens without padding.
 
     So it is with flash attention, which reads the samples' borders from the positions, and with ``attention: auto``.
-    Compiled models, sequence parallelism and models whose attention is of another kind get padded batches.
+    Compiled models and models whose attention is of another kind get padded batches; ranks that share a row have
+    lines of their own (see ``sequence``).
     """
     if layout.sequence_parallel > 1:
         return False
