@@ -36,6 +36,8 @@ from long1k.training.ranks import (
 from realdata import need_extra
 
 need_extra("trl")
+from accelerate.commands.launch import launch_command_parser  # noqa: E402
+
 from long1k.training import launch as launching  # noqa: E402
 from long1k.training.sequence import collate_slice, repeated  # noqa: E402
 from long1k.training.sharding import deepspeed_config, trainer_arguments  # noqa: E402
@@ -104,6 +106,13 @@ def test_threads_are_shared_out_among_the_ranks_of_a_machine(monkeypatch: pytest
     assert (found["OMP_NUM_THREADS"], found["PYTORCH_CUDA_ALLOC_CONF"]) == ("5", "expandable_segments:True")
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:64")  # what a user states stands
     assert launching.environment(Layout())["PYTORCH_CUDA_ALLOC_CONF"] == "max_split_size_mb:64"
+
+
+def test_threads_where_a_process_cannot_ask_for_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert launching.threads_a_rank(Layout(nproc=4)) == 3
 
 
 def test_fewer_gpus_than_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +184,7 @@ def test_a_rank_whose_starter_has_died_does_not_begin() -> None:
         ({"nproc": 2, "sharding": "zero2", "offload": "all"}, "needs sharding zero3 or fsdp2"),
         ({"nproc": 2, "sharding": "fsdp2", "offload": "optimizer"}, "everything or nothing"),
         ({"nproc": 32}, "smaller than the 32 ranks"),
+        ({"nproc": 5, "micro_batch_size": 1}, "leaves some of 5 ranks without a row"),
     ],
 )
 def test_layouts_that_cannot_be(layout: dict[str, Any], message: str) -> None:
@@ -209,8 +219,12 @@ def test_other_launchers_configurations_are_written(tmp_path: Path) -> None:
     starts = yaml.safe_load(paths[1].read_text())
     assert (starts["num_processes"], starts["num_machines"], starts["distributed_type"]) == (16, 2, "DEEPSPEED")
     assert Path(starts["deepspeed_config"]["deepspeed_config_file"]) == paths[0]
-    (path,) = write_configs(config_of(layout={"nproc": 4, "sharding": "fsdp2"}), tmp_path / "fsdp")
+    layout = {"nproc": 4, "sharding": "fsdp2", "offload": "all"}
+    (path,) = write_configs(config_of(layout=layout), tmp_path / "fsdp")
     starts = yaml.safe_load(path.read_text())
+    options = {action.dest for action in launch_command_parser()._actions}  # accelerate ignores what is none of these
+    assert set(starts["fsdp_config"]) <= options
+    assert starts["fsdp_config"]["fsdp_offload_params"] is True
     assert (starts["distributed_type"], starts["fsdp_config"]["fsdp_version"]) == ("FSDP", 2)
 
 
