@@ -75,6 +75,8 @@ def show_row(
                            f"({used:.1f} %)", style="bold"))  # fmt: skip
         print_row(console, packed, chat)
         return
+    if tokens and _TYPES.get(stage, (None,))[0] is not Example:
+        raise DataError(f"{folder} holds no samples: --tokens shows those", "give a folder made by synthesize")
     if stage == "train" and print_preflight(console, manifest):
         return
     if stage not in _TYPES:
@@ -132,6 +134,8 @@ def _chat(manifest: Manifest, tokenizer: str | None) -> Chat:
     made_with = manifest.config["chat"]
     spec = tokenizer or manifest.info["tokenizer_folder"]
     if not spec.startswith("package:") and not Path(spec).is_dir():
+        if tokenizer is not None:
+            raise DataError(f"there is no tokenizer folder {spec}", "check --tokenizer")
         raise DataError(f"the tokenizer that made this table is not at {spec} any more", "give --tokenizer FOLDER")
     return Chat(load_tokenizer(spec), made_with["thinking"], made_with["system"], made_with.get("template_text"))
 
@@ -147,7 +151,8 @@ def _pick(rows: Any, row: int, row_id: str | None, id_field: str, folder: Path) 
     wanted = f"row {row}" if row_id is None else f"id {row_id}…"
     if count == 0:
         raise DataError(f"{folder} has no such rows at all", "look at the counts in its manifest.json")
-    raise DataError(f"{folder} has {count:,} rows and none of them is {wanted}", "rows count from 0")
+    raise DataError(f"{folder} has {count:,} rows and none of them is {wanted}",
+                    "rows count from 0" if row_id is None else "look at the ids with --row N")  # fmt: skip
 
 
 def _print_fields(console: Console, row: Any, full: bool) -> None:

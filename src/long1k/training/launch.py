@@ -40,9 +40,11 @@ def find_place(layout: Layout, node_rank: int | None = None, rendezvous: str | N
     """Where this machine stands: as given, else as Slurm says.
 
     Raises:
-        RecipeError: several machines, but not which one this is or where they meet.
+        RecipeError: several machines, but not which one this is or where they meet; or one that is not among them.
     """
     if layout.nnodes == 1:
+        if node_rank:
+            raise RecipeError(f"--node-rank {node_rank}: there is one machine", "give --nnodes, or leave it out")
         return Place()
     given = os.environ.get("SLURM_NODEID")
     rank = node_rank if node_rank is not None else (int(given) if given is not None else None)
