@@ -125,7 +125,9 @@ def memory_lines(
             parts = ", ".join(f"{item.name} {item.bytes / GB:,.0f}" for item in memory.cpu if item.bytes > GB / 2)
             made.append(f"  CPU, {label}: {parts}")
         reason = why_not(own, batch_size)
-        made += [] if reason is None else [f"  The recipe's layout cannot run on {machines}: {reason}"]
+        if reason is not None:
+            said = f"The recipe's layout cannot run on {machines}: {reason}"
+            made += textwrap.wrap(said, WIDTH, initial_indent="  ", subsequent_indent="  ")
         made += ["", *_knobs(study, machines, own, found, cpu_bytes)]
     return made
 
