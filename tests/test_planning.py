@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -293,6 +294,49 @@ def test_the_fewest_gpus_and_each_knob_alone() -> None:
     alone = {str(knob): knob.saved_bytes for knob in singly(BIG, 32768, ZERO3, 16)}
     assert alone["sequence_parallel=8"] > alone["sequence_parallel=2"] > 0
     assert any("offload=all" in name for name in alone)
+    # Whatever was found for many GPUs, fewer are tried from the beginning.
+    eight = parse_machines("8xH100-80")
+    many = search(BIG, 32000, eight, Setting(attention="flash_attention_2"), 16)
+    assert many.setting.sequence_parallel > 1
+    few = fewest(BIG, 32000, eight, many.setting, 16)
+    assert few is not None
+    assert few[0].total < many.setting.sequence_parallel
+    assert few[1].setting.sequence_parallel <= few[0].total
+
+
+def test_shared_sequences_come_with_the_attention_that_can_be_shared(tmp_path: Path) -> None:
+    eight, flash = parse_machines("8xH100-80"), Setting(attention="flash_attention_2")
+    found = search(BIG, 32000, eight, flash, 16)
+    assert (found.setting.sequence_parallel, found.setting.attention) == (4, "auto")
+    assert "sequence_parallel=4, attention=auto" in [str(knob) for knob in found.knobs]
+    alone = search(BIG, 32000, parse_machines("8xH200-141"), flash, 16).setting
+    assert (alone.sequence_parallel, alone.attention) == (1, "flash_attention_2")
+    # What is advised can be set: the recipe takes it, and the plan then says the same of its own layout.
+    _, text = run("plan", "long1k-32b", "--gpus", "8xH100-80", "--runs", str(tmp_path))
+    advised = re.findall(r"^  --set (train\.\S+)", text, re.MULTILINE)
+    assert {"train.layout.sequence_parallel=4", "train.layout.attention=auto"} <= set(advised)
+    sets = [part for one in ("train.layout.offload=none", *advised) for part in ("--set", one)]
+    status, text = run("plan", "long1k-32b", "--gpus", "8xH100-80", "--runs", str(tmp_path), *sets)
+    assert status == 0, text
+    assert re.search(r"of 85\.5 GB +fits", text)
+
+
+def test_a_layout_that_cannot_run_on_these_gpus_is_said(tmp_path: Path) -> None:
+    _, text = run("plan", "long1k-32b", "--gpus", "4x8xH100-80", "--runs", str(tmp_path))
+    assert re.search(r"of 85\.5 GB +cannot run +fits", text)
+    assert "cannot run on 4x8xH100-80: batch_size 16 has no row for each of 32 ranks" in text
+    shared = ("--set", "train.layout.sequence_parallel=4", "--set", "train.layout.attention=auto")
+    _, text = run("plan", "long1k-32b", "--gpus", "2xH100-80", "--runs", str(tmp_path), *shared)
+    assert "cannot run on 2xH100-80: sequence_parallel 4 does not divide 2 GPUs" in text
+
+
+def test_one_rank_gathers_weights_that_wait_on_the_cpu() -> None:
+    one = Setting(sharding="zero3", gradient_checkpointing=True)
+    names = {
+        offload: {item.name for item in predict(BIG, 8192, one, offload=offload).items} for offload in ("none", "all")
+    }
+    assert "gathered weights" in names["all"]
+    assert "gathered weights" not in names["none"]
 
 
 # --- cost -------------------------------------------------------------------------------------------------
@@ -312,7 +356,10 @@ def test_hours_are_operations_over_peak_and_share() -> None:
 
 def test_disk_and_generation() -> None:
     assert checkpoint_bytes(BIG, ZERO3) == (14 * BIG.parameters, 2 * BIG.parameters)
-    assert checkpoint_bytes(BIG, Setting()) == (12 * BIG.parameters, 4 * BIG.parameters)
+    # As ``saving`` writes it: bf16 of a bf16 run, also where fp32 weights were trained.
+    assert checkpoint_bytes(BIG, Setting()) == (12 * BIG.parameters, 2 * BIG.parameters)
+    assert checkpoint_bytes(BIG, Setting(precision="fp32")) == (12 * BIG.parameters, 4 * BIG.parameters)
+    assert checkpoint_bytes(BIG, Setting(lora_rank=8)) == (12 * BIG.lora_parameters(8), 2 * BIG.parameters)
     assert kv_bytes_a_token(BIG) == 262_144
     keys: dict[str, Any] = {"outputs": 560, "mean_tokens": 4000, "prompt_tokens": 200, "most_tokens": 32000}
     fast = inference_cost(BIG, parse_machines("8xH200-141"), **keys)

@@ -78,6 +78,7 @@ def test_the_variants_in_its_comments(recipe: Recipe) -> None:
     assert train_of(load_recipe("long1k-32b", alone)).layout.offload == "none"
     layout = train_of(load_recipe("long1k-32b", shared)).layout
     assert (layout.offload, layout.sequence_parallel, layout.data_ranks) == ("none", 4, 2)
+    assert layout.attention == "auto"  # the only one whose sequences can be shared
     other = train_of(load_recipe("long1k-32b", released))
     assert (other.learning_rate, other.epochs, other.save_steps) == (1e-5, 5, 65)
     same = other.model_copy(update={"learning_rate": 2e-5, "epochs": 4.0, "save_steps": 62})

@@ -97,6 +97,19 @@ def test_another_tokenizer_may_be_asked(data: Path, tmp_path: Path, capsys: pyte
     assert f"of {more} tokens are trained" in capsys.readouterr().out
 
 
+def test_what_cannot_be_shown_is_said(data: Path) -> None:
+    pool = data.parent / "pool"
+    for options, said in (
+        ({"folder": pool, "tokens": True}, "holds no samples: --tokens"),
+        ({"folder": pool, "packing": 64}, "holds no samples to be packed"),
+        ({"folder": data, "tokens": True, "tokenizer": "nowhere"}, "no tokenizer folder nowhere"),
+        ({"folder": data, "tokens": True, "row_id": "zzz"}, r"none of them is id zzz…\s+-> look at the ids"),
+        ({"folder": data, "tokens": True, "row": 99}, "rows count from 0"),
+    ):
+        with pytest.raises(DataError, match=said):
+            show_row(**options)
+
+
 def _without_template(folder: Path) -> Path:
     """A base model's tokenizer: special tokens, no template."""
     source = load_tokenizer("package:micro").folder

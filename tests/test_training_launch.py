@@ -180,6 +180,8 @@ def test_a_rank_whose_starter_has_died_does_not_begin() -> None:
     ("layout", "message"),
     [
         ({"nproc": 3, "sequence_parallel": 2}, "does not divide 3 ranks"),
+        ({"nproc": 2, "sequence_parallel": 2, "attention": "flash_attention_2"}, "needs attention: auto"),
+        ({"nproc": 2, "sequence_parallel": 2, "compile": True}, "no compile"),
         ({"offload": "all"}, "offload needs sharding"),
         ({"nproc": 2, "sharding": "zero2", "offload": "all"}, "needs sharding zero3 or fsdp2"),
         ({"nproc": 2, "sharding": "fsdp2", "offload": "optimizer"}, "everything or nothing"),
@@ -190,6 +192,13 @@ def test_a_rank_whose_starter_has_died_does_not_begin() -> None:
 def test_layouts_that_cannot_be(layout: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         config_of(layout=layout)
+
+
+def test_a_machine_that_is_not_among_those_of_the_run_is_refused() -> None:
+    assert launching.find_place(Layout(), 0).node_rank == 0
+    for layout in (Layout(), Layout(nnodes=2)):
+        with pytest.raises(RecipeError, match="--node-rank 3"):
+            launching.find_place(layout, 3, "host:29500")
 
 
 @pytest.mark.parametrize("sharding", ["zero1", "zero2", "zero3"])

@@ -88,12 +88,13 @@ def train(
             preflight="only" if preflight else "print",
         )  # fmt: skip
     except PreflightDone:
+        print("nothing was trained; the same command without --preflight does it", flush=True)
         return
     i = manifest.info
     print(f"{out}: {i['steps']:,} steps over {i['tokens']:,} tokens ({i['supervised_tokens']:,} supervised), "
           f"final loss {i['final_loss']:.4f}, {manifest.wall_seconds:.1f} s")  # fmt: skip
-    print(f"{i['trainable_parameters']:,} parameters trained, {i['parameters']:,} written as "
-          f"{i['checkpoint']['dtype']}; generation {i['checkpoint']['generation']}", flush=True)  # fmt: skip
+    print(f"  {i['trainable_parameters']:,} parameters trained, {i['parameters']:,} written as "
+          f"{i['checkpoint']['dtype']}\n  generation {i['checkpoint']['generation']}", flush=True)  # fmt: skip
 
 
 def _config(set_: Sequence[str], nproc: int | None, nnodes: int | None) -> Any:
@@ -105,7 +106,7 @@ def _config(set_: Sequence[str], nproc: int | None, nnodes: int | None) -> Any:
     values: dict[str, Any] = {}
     for text in set_:
         key, value = pair(text, "--set")
-        set_leaf(values, key, parse_leaf(value))
+        set_leaf(values, key.removeprefix("train."), parse_leaf(value))  # as in a recipe, or without the prefix
     for name, number in (("nproc", nproc), ("nnodes", nnodes)):
         if number is not None:
             set_leaf(values, f"layout.{name}", number)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from long1k.chat import Chat, documents
-from long1k.display_tokens import packed_row, print_preflight, print_row
+from long1k.display_tokens import packed_row, print_checkpoint, print_row
 from long1k.errors import DataError
 from long1k.provenance import Walk, trace_walk
 from long1k.rows import Example, Prediction, Score, Trace, to_dict
@@ -75,7 +75,14 @@ def show_row(
                            f"({used:.1f} %)", style="bold"))  # fmt: skip
         print_row(console, packed, chat)
         return
-    if stage == "train" and print_preflight(console, manifest):
+    if tokens and _TYPES.get(stage, (None,))[0] is not Example:
+        raise DataError(f"{folder} holds no samples: --tokens shows those", "give a folder made by synthesize")
+    if stage == "train":
+        if tokens or row or row_id is not None:
+            raise DataError(
+                f"{folder} is a checkpoint and holds no rows", "give the folder of its samples, or leave the option out"
+            )
+        print_checkpoint(console, manifest)
         return
     if stage not in _TYPES:
         console.print_json(
@@ -132,6 +139,8 @@ def _chat(manifest: Manifest, tokenizer: str | None) -> Chat:
     made_with = manifest.config["chat"]
     spec = tokenizer or manifest.info["tokenizer_folder"]
     if not spec.startswith("package:") and not Path(spec).is_dir():
+        if tokenizer is not None:
+            raise DataError(f"there is no tokenizer folder {spec}", "check --tokenizer")
         raise DataError(f"the tokenizer that made this table is not at {spec} any more", "give --tokenizer FOLDER")
     return Chat(load_tokenizer(spec), made_with["thinking"], made_with["system"], made_with.get("template_text"))
 
@@ -147,7 +156,8 @@ def _pick(rows: Any, row: int, row_id: str | None, id_field: str, folder: Path) 
     wanted = f"row {row}" if row_id is None else f"id {row_id}…"
     if count == 0:
         raise DataError(f"{folder} has no such rows at all", "look at the counts in its manifest.json")
-    raise DataError(f"{folder} has {count:,} rows and none of them is {wanted}", "rows count from 0")
+    raise DataError(f"{folder} has {count:,} rows and none of them is {wanted}",
+                    "rows count from 0" if row_id is None else "look at the ids with --row N")  # fmt: skip
 
 
 def _print_fields(console: Console, row: Any, full: bool) -> None:

@@ -104,10 +104,24 @@ def _visible(text: str) -> str:
     return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
-def print_preflight(console: Console, manifest: Manifest) -> bool:
-    """The preflight that a checkpoint keeps; False if it keeps none."""
-    report = manifest.info.get("preflight") or {}
-    if "in_force" not in report:
-        return False
-    console.print(preflight_text(report), markup=False)
-    return True
+def print_checkpoint(console: Console, manifest: Manifest) -> None:
+    """What a checkpoint is, and the preflight that it keeps."""
+    info = manifest.info
+    loss = info.get("final_loss")
+    facts = [
+        ("trained from", info.get("base_model")),
+        ("steps", f"{info['steps']:,}" + (f", stopped early: {info['stopped']}" if info.get("stopped") else "")),
+        ("tokens", f"{info['tokens']:,}, of them {info['supervised_tokens']:,} trained"),
+        ("last loss", None if loss is None else f"{loss:.4f}"),
+        ("parameters", f"{info.get('trainable_parameters', info['parameters']):,} trained of {info['parameters']:,}"),
+        ("resumed", f"from step {info['resumed_from']:,}" if info.get("resumed_from") else None),
+        ("written as", (info.get("checkpoint") or {}).get("dtype")),
+        ("proven", (info.get("checkpoint") or {}).get("generation")),
+        ("digest", manifest.digest[:32]),
+    ]
+    for name, text in facts:
+        if text is not None:
+            console.print(f"  {name:<14} {text}", markup=False)
+    report = info.get("preflight") or {}
+    if "in_force" in report:
+        console.print(preflight_text(report), markup=False)

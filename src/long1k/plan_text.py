@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from long1k.hardware import Machines
 from long1k.planning.cost import TrainingCost, checkpoint_bytes, inference_cost, kv_bytes_a_token, training_cost
 from long1k.planning.flops import Operations, training_flops
-from long1k.planning.layouts import Found, fewest, fits, singly, usable_bytes
+from long1k.planning.layouts import Found, fewest, fits, singly, usable_bytes, why_not
 from long1k.planning.memory import Memory, predict
 from long1k.planning.setting import GB, Setting
 from long1k.study_plan import PROMPT_TOKENS, StudyPlan
@@ -75,7 +75,9 @@ def _describe(setting: Setting) -> str:
     return f"{', '.join(words)}, {setting.micro_batch_size} row{'s' if setting.micro_batch_size > 1 else ''} at once"
 
 
-def _verdict(memory: Memory, machines: Machines, cpu_bytes: float | None) -> str:
+def _verdict(memory: Memory, machines: Machines, cpu_bytes: float | None, batch_size: int) -> str:
+    if why_not(memory.setting, batch_size) is not None:
+        return "cannot run"
     if fits(memory, machines, cpu_bytes):
         return "fits"
     if memory.peak_bytes <= usable_bytes(machines):
@@ -109,7 +111,8 @@ def memory_lines(
     rows.append(["peak", *(f"{memory.peak_bytes / GB:.1f}" for _, memory in plans), ""])
     rows.append(["reached at", *(memory.peak for _, memory in plans), ""])
     if not machines.gpu.is_cpu:
-        verdicts = [_verdict(memory, machines, cpu_bytes) for _, memory in plans]
+        batch_size = study.longest.train.batch_size
+        verdicts = [_verdict(memory, machines, cpu_bytes, batch_size) for _, memory in plans]
         rows.append([f"of {machines.gpu.memory_bytes / GB:.1f} GB", *verdicts, ""])
         rows.append(["CPU, a machine", *(f"{memory.cpu_bytes / GB:,.0f}" for _, memory in plans), "GB of its memory"])
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]) - 1)]
@@ -121,6 +124,10 @@ def memory_lines(
         for label, memory in plans:
             parts = ", ".join(f"{item.name} {item.bytes / GB:,.0f}" for item in memory.cpu if item.bytes > GB / 2)
             made.append(f"  CPU, {label}: {parts}")
+        reason = why_not(own, batch_size)
+        if reason is not None:
+            said = f"The recipe's layout cannot run on {machines}: {reason}"
+            made += textwrap.wrap(said, WIDTH, initial_indent="  ", subsequent_indent="  ")
         made += ["", *_knobs(study, machines, own, found, cpu_bytes)]
     return made
 
@@ -131,7 +138,9 @@ def _knobs(study: StudyPlan, machines: Machines, own: Setting, found: Found, cpu
     made = ["Cheapest layout that fits, from copies on all GPUs:" if found.fits
             else "No layout fits these GPUs; the nearest:"]  # fmt: skip
     for knob in found.knobs:
-        made.append(f"  --set train.layout.{knob!s:<30} {-knob.saved_bytes / GB:>+9.1f} GB  {knob.cost}")
+        name, *needed = str(knob).split(", ")
+        made.append(f"  --set train.layout.{name:<30} {-knob.saved_bytes / GB:>+9.1f} GB  {knob.cost}")
+        made += [f"  --set train.layout.{more:<43}  which this needs" for more in needed]
     left = singly(study.shape, tokens, own, batch)
     if left:
         made.append("From the recipe's layout, each alone:")

@@ -17,7 +17,7 @@ from long1k.errors import Long1kError, RecipeError
 from long1k.hardware import Machines
 from long1k.joining.spec import JoinSpec
 from long1k.jsonlines import expand_path
-from long1k.planning.layouts import Found, search
+from long1k.planning.layouts import Found, bare, search
 from long1k.planning.setting import Setting
 from long1k.planning.shapes import ModelShape, known_shape, shape_of
 from long1k.recipe import Recipe, expand_arms, make_benchmarks
@@ -273,15 +273,9 @@ def setting_of(train: TrainConfig, lengths: Sequence[int], nproc: int, nnodes: i
 
 def find_layouts(study: StudyPlan, machines: Machines, cpu_bytes: float | None) -> tuple[Setting, Found]:
     """The recipe's own layout on these machines, and the cheapest that fits."""
-
     longest = study.longest
     lengths = [tokens for tokens, _ in longest.lengths.counts]
     device = "cpu" if machines.gpu.is_cpu else "gpu"
     own = setting_of(longest.train, lengths, machines.each, machines.nodes, device)
-    bare = replace(
-        own, sharding="none", offload="none", sequence_parallel=1, gradient_checkpointing=False,
-        offload_activations=False, masked=longest.train.packing is not None,
-    )  # fmt: skip
-    return own, search(
-        study.shape, longest.longest_row, machines, bare, longest.train.batch_size, cpu_bytes
-    )  # fmt: skip
+    start = replace(bare(own), masked=longest.train.packing is not None)
+    return own, search(study.shape, longest.longest_row, machines, start, longest.train.batch_size, cpu_bytes)

@@ -195,7 +195,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(f"there is no folder {folder}", "check the path, or run the stage that makes it")
     path = folder / MANIFEST
     if not path.is_file():
-        raise IncompleteError(f"{folder} has no {MANIFEST}: it was never finished", "run the same command again")
+        stage = str(_read_json(folder / PROGRESS).get("stage") or "the command that makes it").split("/")[0]
+        raise IncompleteError(
+            f"{folder} has no {MANIFEST}: it was never finished", f"run {stage} again with the same --out: it goes on"
+        )
     try:
         return Manifest(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:

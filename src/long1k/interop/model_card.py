@@ -162,6 +162,9 @@ def _body(
     shown = {key: value for key, value in train.items() if value is not None} | {"seed": manifest.config["seed"]}
     yield from (f"| {key} | {as_cell(json.dumps(without_paths(value)))} |" for key, value in shown.items())
     loss = info.get("final_loss")
+    trained = info.get("trainable_parameters", info["parameters"])
+    if train.get("lora") is not None:
+        yield f"\nAdapters of {trained:,} parameters were trained and merged into the weights; they also lie in `adapter/`."
     yield f"\n{info['parameters']:,} parameters" + (f"; last loss {loss:.4f}." if loss is not None else ".")
     yield "\n## Data\n"
     yield f"Samples with digest `{manifest.inputs['examples']}`."

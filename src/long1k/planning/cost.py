@@ -42,13 +42,13 @@ def checkpoint_bytes(shape: ModelShape, setting: Setting) -> tuple[float, float]
     """(a resumable checkpoint, the finished model) on the disk, in bytes.
 
     A resumable one holds what training holds: fp32 weights and two moments (12 bytes a parameter), with
-    DeepSpeed the weights it computes with as well (14 in bf16).  The finished model's dtype is that of the weights
-    trained: fp32, or bf16 where DeepSpeed hands out what it computes with.
+    DeepSpeed the weights it computes with as well (14 in bf16).  The finished model is written in the precision of the
+    run, whatever the layout.
     """
-    half = setting.deepspeed and setting.precision == "bf16"
+    finished = (2.0 if setting.precision == "bf16" else 4.0) * shape.parameters
     if setting.lora_rank is not None:
-        return 12.0 * shape.lora_parameters(setting.lora_rank), 4.0 * shape.parameters
-    return (14.0 if half else 12.0) * shape.parameters, (2.0 if half else 4.0) * shape.parameters
+        return 12.0 * shape.lora_parameters(setting.lora_rank), finished
+    return (14.0 if setting.deepspeed and setting.precision == "bf16" else 12.0) * shape.parameters, finished
 
 
 def kv_bytes_a_token(shape: ModelShape) -> int:

@@ -53,6 +53,14 @@ def usable_bytes(machines: Machines) -> float:
     return float(machines.gpu.memory_bytes)
 
 
+def bare(setting: Setting) -> Setting:
+    """The setting before any knob is turned: copies of everything on every GPU, nothing computed again."""
+    return replace(
+        setting, sharding="none", offload="none", sequence_parallel=1, gradient_checkpointing=False,
+        offload_activations=False,
+    )  # fmt: skip
+
+
 def fits(memory: Memory, machines: Machines, cpu_bytes: float | None = None) -> bool:
     """Whether a plan fits the GPUs, and the machines' own memory if that is known."""
     if cpu_bytes is not None and memory.cpu_bytes > cpu_bytes:
@@ -70,6 +78,15 @@ def with_batch(setting: Setting, batch_size: int) -> Setting | None:
     return replace(setting, micro_batch_size=rows, accumulate=a_rank > rows)
 
 
+def why_not(setting: Setting, batch_size: int) -> str | None:
+    """Why a layout cannot run on its GPUs, in words; None if it can."""
+    if setting.ranks % setting.sequence_parallel:
+        return f"sequence_parallel {setting.sequence_parallel} does not divide {setting.ranks} GPUs"
+    if with_batch(setting, batch_size) is None:
+        return f"batch_size {batch_size:,} has no row for each of {setting.ranks // setting.sequence_parallel:,} ranks"
+    return None
+
+
 def _turns(setting: Setting, shape: ModelShape) -> Iterator[tuple[dict[str, Any], str]]:
     """All knobs that are not turned yet, cheapest first."""
     if setting.micro_batch_size > 1:
@@ -83,7 +100,7 @@ def _turns(setting: Setting, shape: ModelShape) -> Iterator[tuple[dict[str, Any]
     sp = 2 * setting.sequence_parallel
     while setting.deepspeed and sp <= setting.nproc:
         if setting.nproc % sp == 0 and shape.heads % sp == 0:
-            yield {"sequence_parallel": sp}, "exchanges in every layer"
+            yield _shared(setting, sp), "exchanges in every layer"
         sp *= 2
     if not setting.offload_activations:
         yield {"offload_activations": True}, "inputs go over PCIe twice"
@@ -94,6 +111,11 @@ def _turns(setting: Setting, shape: ModelShape) -> Iterator[tuple[dict[str, Any]
     if setting.offload != "all":
         keep = setting.sharding if setting.sharding == "fsdp2" else "zero3"
         yield {"sharding": keep, "offload": "all"}, "optimiser and weights on the CPU"
+
+
+def _shared(setting: Setting, ranks: int) -> dict[str, Any]:
+    """Sequences shared by so many ranks, and the only attention that can be."""
+    return {"sequence_parallel": ranks} | ({} if setting.attention == "auto" else {"attention": "auto"})
 
 
 def search(
@@ -108,7 +130,7 @@ def search(
     base = replace(start, nproc=machines.each, nnodes=machines.nodes)
     at = with_batch(base, batch_size)
     while at is None and base.sequence_parallel < base.nproc:  # more ranks than rows: they share sequences
-        base = replace(base, sequence_parallel=2 * base.sequence_parallel)
+        base = replace(base, **_shared(base, 2 * base.sequence_parallel))
         at = with_batch(base, batch_size)
     if at is None:
         return Found(base, predict(shape, tokens, base), [], False)
@@ -151,6 +173,8 @@ def _turned_back(
             if value == getattr(at, name):
                 continue
             tried = with_batch(replace(at, **{name: value}), batch_size)
+            if tried is not None and tried.sequence_parallel == 1:
+                tried = replace(tried, attention=first.attention)
             if tried is None or (tried.offload != "none" and tried.sharding not in ("zero3", "fsdp2")):
                 continue
             if fits(predict(shape, tokens, tried), machines, cpu):
@@ -172,9 +196,12 @@ def _account(shape: ModelShape, tokens: int, first: Setting, last: Setting, batc
         value = getattr(last, name)
         if value == getattr(at, name):
             continue
-        tried = with_batch(replace(at, **{name: value}), batch_size) or replace(at, **{name: value})
+        changes = {name: value}
+        if name == "sequence_parallel" and at.attention != last.attention:
+            changes["attention"] = last.attention
+        tried = with_batch(replace(at, **changes), batch_size) or replace(at, **changes)
         after = predict(shape, tokens, tried).peak_bytes
-        made.append(Knob({name: value}, costs[name], before, after))
+        made.append(Knob(changes, costs[name], before, after))
         at, before = tried, after
     return made
 
@@ -194,6 +221,7 @@ def fewest(
     shape: ModelShape, tokens: int, machines: Machines, start: Setting, batch_size: int, cpu_bytes: float | None = None
 ) -> tuple[Machines, Found] | None:
     """The fewest GPUs of this kind that are enough, in powers of two up to 64 machines of as many; None if none are."""
+    start = bare(start)
     count = 1
     while count <= 64 * machines.each:
         each = min(count, machines.each)

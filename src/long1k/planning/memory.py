@@ -208,11 +208,11 @@ def _casts(shape: ModelShape, s: Setting) -> float:
 
 def _buffers(shape: ModelShape, s: Setting) -> list[Item]:
     """What gathering weights and exchanging gradients needs."""
-    if s.ranks == 1:
+    if s.ranks == 1 and not s.deepspeed:
         return []
     c = width_bytes(s.compute)
     made = []
-    if s.sharding == "zero3":
+    if s.sharding == "zero3" and (s.ranks > 1 or s.offload == "all"):  # one rank's own weights lie there already
         made.append(Item("gathered weights", float(c * min(shape.parameters, _LIVE)), "one pass ahead"))
     elif s.sharding == "fsdp2":
         made.append(Item("gathered weights", 2.0 * c * shape.parameters_a_layer, "two layers"))

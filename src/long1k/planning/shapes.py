@@ -151,7 +151,7 @@ def shape_of(model: str | Path) -> ModelShape:
             raise DataError(f"{folder / 'config.json'} cannot be read: {error}", "copy the model again") from None
         if not isinstance(values, dict):
             raise DataError(f"{folder / 'config.json'} holds no settings", "copy the model again")
-        return shape_of_config(values, folder.name)
+        return shape_of_config(values, folder.resolve().name)
     found = known_shape(folder.name)
     if found is None:
         close = difflib.get_close_matches(_plain(folder.name), [_plain(name) for name in KNOWN], 1, cutoff=0.3)

@@ -21,6 +21,11 @@ def check_model_folder(folder: Path) -> None:
     Raises:
         DataError: no config.json, no weights, or pickled weights only.
     """
+    if not folder.is_dir():
+        raise DataError(
+            f"there is no folder {folder}",
+            f"check the path, or fetch the model: hf download OWNER/NAME --local-dir {folder}",
+        )
     if not (folder / "config.json").is_file():
         raise DataError(f"{folder} is no model: it has no config.json", "give a folder in Hugging Face layout")
     if not any(folder.glob("*.safetensors")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from long1k.training.layout import Layout
 
@@ -102,6 +102,11 @@ class TrainConfig(BaseModel):
         default=(), description="besides metrics.jsonl, which is always written"
     )
     layout: Layout = Layout()
+
+    @field_validator("log_to", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:

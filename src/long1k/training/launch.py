@@ -40,9 +40,11 @@ def find_place(layout: Layout, node_rank: int | None = None, rendezvous: str | N
     """Where this machine stands: as given, else as Slurm says.
 
     Raises:
-        RecipeError: several machines, but not which one this is or where they meet.
+        RecipeError: several machines, but not which one this is or where they meet; or one that is not among them.
     """
     if layout.nnodes == 1:
+        if node_rank:
+            raise RecipeError(f"--node-rank {node_rank}: there is one machine", "give --nnodes, or leave it out")
         return Place()
     given = os.environ.get("SLURM_NODEID")
     rank = node_rank if node_rank is not None else (int(given) if given is not None else None)
@@ -184,12 +186,13 @@ def _run(
             if on_wait is not None:
                 on_wait()
             offset = follow(folder, offset, on_log)
-    except BaseException:
+    except BaseException as caught:
         _stop(process, folder, node)
         follow(folder, offset, on_log)
         stopped = failure(folder, process.returncode, node)
-        if isinstance(stopped, StoppedError):
-            raise stopped from None  # the ranks know which step was saved
+        if isinstance(stopped, StoppedError):  # the ranks know which step was saved, this process which signal came
+            number = caught.args[0] if caught.args and isinstance(caught.args[0], int) else stopped.signal_number
+            raise StoppedError(stopped.what, stopped.mend, number) from None
         raise
     follow(folder, offset, on_log)
     if process.returncode:

@@ -47,6 +47,11 @@ class Layout(BaseModel):
     def _fits(self) -> Layout:
         if self.ranks % self.sequence_parallel:
             raise ValueError(f"sequence_parallel {self.sequence_parallel} does not divide {self.ranks} ranks")
+        if self.sequence_parallel > 1 and (self.attention != "auto" or self.compile):
+            raise ValueError(
+                f"sequence_parallel {self.sequence_parallel} needs attention: auto, and no compile: "
+                "samples are exchanged whole"
+            )
         if self.offload != "none" and self.sharding == "none":
             raise ValueError("offload needs sharding: zero3 (or zero2 for the optimizer), or fsdp2")
         if self.offload == "all" and self.sharding not in ("zero3", "fsdp2"):

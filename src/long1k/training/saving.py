@@ -139,6 +139,7 @@ def save_checkpoint(
     with explained(staging):
         for path in staging.rglob("*"):
             if path.is_file():
+                path.chmod((staging / "config.json").stat().st_mode)  # safetensors makes files for their owner only
                 flush(path)
     _into_place(staging, folder)
     return record
