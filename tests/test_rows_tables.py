@@ -243,7 +243,7 @@ def test_an_unfinished_table_cannot_be_read(tmp_path: Path) -> None:
     _writer(folder).write_part(0, [_score(0)])
     assert not is_current(folder, _wanted())
     for read in (read_manifest, read_rejected, lambda path: read_table(path, Score)):
-        with pytest.raises(IncompleteError, match=r"never finished[\s\S]*-> run the same command again"):
+        with pytest.raises(IncompleteError, match=r"never finished[\s\S]*-> run score again with the same --out"):
             read(folder)
 
 
