@@ -68,8 +68,6 @@ EXCEPTIONS = {
     ("long1k.generation.hf", "long1k.training.checkpoint"),
     # And one reading of how many positions a checkpoint has.
     ("long1k.generation.hf", "long1k.training.positions"),
-    # One table of what GPUs can do, for the plan and for the share of it that a run reaches.
-    ("long1k.training.meter", "long1k.planning.hardware"),
 }
 
 

@@ -17,11 +17,11 @@ from long1k.chat import Chat
 from long1k.cli import app
 from long1k.curation.config import CollectConfig
 from long1k.errors import DataError, Long1kError, RecipeError
+from long1k.hardware import KNOWN as GPUS
+from long1k.hardware import find_gpu, parse_machines
 from long1k.joining.spec import JoinSpec
 from long1k.planning.cost import checkpoint_bytes, inference_cost, kv_bytes_a_token, training_cost
 from long1k.planning.flops import Operations, attention_flops, matrix_flops, training_flops
-from long1k.planning.hardware import KNOWN as GPUS
-from long1k.planning.hardware import find_gpu, parse_machines
 from long1k.planning.layouts import fewest, fits, search, singly
 from long1k.planning.memory import predict
 from long1k.planning.setting import Setting

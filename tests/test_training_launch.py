@@ -106,6 +106,13 @@ def test_threads_are_shared_out_among_the_ranks_of_a_machine(monkeypatch: pytest
     assert launching.environment(Layout())["PYTORCH_CUDA_ALLOC_CONF"] == "max_split_size_mb:64"
 
 
+def test_threads_where_a_process_cannot_ask_for_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert launching.threads_a_rank(Layout(nproc=4)) == 3
+
+
 def test_fewer_gpus_than_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
@@ -175,6 +182,7 @@ def test_a_rank_whose_starter_has_died_does_not_begin() -> None:
         ({"nproc": 2, "sharding": "zero2", "offload": "all"}, "needs sharding zero3 or fsdp2"),
         ({"nproc": 2, "sharding": "fsdp2", "offload": "optimizer"}, "everything or nothing"),
         ({"nproc": 32}, "smaller than the 32 ranks"),
+        ({"nproc": 5, "micro_batch_size": 1}, "leaves some of 5 ranks without a row"),
     ],
 )
 def test_layouts_that_cannot_be(layout: dict[str, Any], message: str) -> None:

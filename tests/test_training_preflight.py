@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from long1k.tokens import load_tokenizer
 from long1k.training import inforce
 from long1k.training.config import ModelInit, TrainConfig
 from long1k.training.data import IGNORED, TrainRow, collate, make_rows, pack
+from long1k.training.neighbours import measure_isolation
 from long1k.training.preflight import PREFLIGHT, PreflightDone
 from long1k.training.preflight_text import WIDTH, preflight_text
 from long1k.training.seen import Marks, Seen, look, merge
@@ -34,7 +36,7 @@ import transformers  # noqa: E402
 import trl  # noqa: E402
 
 from long1k.rows import Example  # noqa: E402
-from long1k.training import padding_free, sft  # noqa: E402
+from long1k.training import padding_free, preflight, sft  # noqa: E402
 from long1k.training.checkpoint import new_model, pad_id  # noqa: E402
 from long1k.training.sft import train_model  # noqa: E402
 
@@ -233,6 +235,20 @@ def test_spoilt_batches_are_refused(
     assert not (tmp_path / PREFLIGHT).exists()
 
 
+def test_micro_batches_that_never_come_are_found(
+    rows: list[TrainRow], chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loader that ends early shows nothing but right batches."""
+    real = preflight.look
+
+    def short(batches: Iterable[dict[str, Any]], *more: Any) -> Seen:
+        return real(itertools.islice(batches, 5), *more)
+
+    monkeypatch.setattr(preflight, "look", short)
+    with pytest.raises(EngineError, match="micro-batches as planned: wanted 6 of 6, found 5 of 5"):
+        run(rows, chat, tmp_path, layout={"micro_batch_size": 2})
+
+
 def test_a_doubled_begin_token_and_another_prompt_are_refused(rows: list[TrainRow], chat: Chat, tmp_path: Path) -> None:
     begin = chat.tokenizer.token_id("<|user|>")
     assert begin is not None
@@ -253,15 +269,15 @@ def test_a_packed_neighbour_that_can_be_seen_is_found(rows: list[TrainRow], chat
     trl.trainer.utils.add_fused_lm_head(model)
     padding = pad_id(chat.tokenizer, chat.end_id)
     batch = collate(pack(rows, 128), padding)
-    own, others = inforce.isolation(model, batch) or (0.0, 1.0)
+    own, others = measure_isolation(model, batch) or (0.0, 1.0)
     assert inforce.check_isolation(own, others, "fp32").ok
     # With a mask of ones, attention no longer asks the positions where a conversation begins.
     leaking = {**batch, "attention_mask": torch.ones_like(batch["input_ids"])}
-    own, others = inforce.isolation(model, leaking) or (0.0, 0.0)
+    own, others = measure_isolation(model, leaking) or (0.0, 0.0)
     assert others > 1e-3
     assert not inforce.check_isolation(own, others, "fp32").ok
     assert not inforce.check_isolation(0.0, 0.0, "fp32").ok  # a change without effect proves nothing
-    assert inforce.isolation(model, collate(rows[:2], padding)) is None
+    assert measure_isolation(model, collate(rows[:2], padding)) is None
 
 
 def test_attention_that_crosses_samples_is_found_on_the_trainer(

@@ -31,7 +31,7 @@ def plan(
 ) -> None:
     """Say what a recipe takes: memory by item, the smallest layout that fits, hours, cost, disk."""
     from long1k import plan_text as text
-    from long1k.planning.hardware import parse_machines
+    from long1k.hardware import parse_machines
     from long1k.planning.setting import GB
     from long1k.recipe import load_recipe
     from long1k.study_plan import find_layouts, plan_study

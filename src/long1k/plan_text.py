@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from long1k.hardware import Machines
 from long1k.planning.cost import TrainingCost, checkpoint_bytes, inference_cost, kv_bytes_a_token, training_cost
 from long1k.planning.flops import Operations, training_flops
-from long1k.planning.hardware import Machines
 from long1k.planning.layouts import Found, fewest, fits, singly, usable_bytes
 from long1k.planning.memory import Memory, predict
 from long1k.planning.setting import GB, Setting

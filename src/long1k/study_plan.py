@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 
 from long1k.arms import Arm, optimiser_steps
 from long1k.errors import Long1kError, RecipeError
+from long1k.hardware import Machines
 from long1k.joining.spec import JoinSpec
 from long1k.jsonlines import expand_path
-from long1k.planning.hardware import Machines
 from long1k.planning.layouts import Found, search
 from long1k.planning.setting import Setting
 from long1k.planning.shapes import ModelShape, known_shape, shape_of

@@ -9,15 +9,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from long1k.errors import EngineError, Long1kError, StoppedError
+from long1k.errors import EngineError, StoppedError
 from long1k.progress import SILENT
 
 J = TypeVar("J")
 T = TypeVar("T")
-THREADS = ("OMP_NUMTHREADS", "MKL_NUMTHREADS", "OPENBLAS_NUMTHREADS", "RAYON_NUMTHREADS")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 _WAITING = 2  # jobs a worker that are sent ahead, so that none idles while the next is read
 
 
@@ -67,6 +69,18 @@ def _end(processes: list[Any]) -> None:
             process.kill()
 
 
+@contextmanager
+def _inherited(threads: int) -> Iterator[None]:
+    """Processes that are started inside know their number of threads before they import anything; ours stays."""
+    added = [name for name in THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, str(threads)))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
 def map_parts(
     function: Callable[[J], T], jobs: Iterable[J], num_workers: int, address: str | None = None
 ) -> Iterator[tuple[J, T]]:
@@ -100,28 +114,22 @@ def run_jobs(
     if not first:
         return
     context = multiprocessing.get_context("spawn")
-    for name in THREADS:  # inherited before the worker imports anything
-        os.environ.setdefault(name, str(threads))
     pool = ProcessPoolExecutor(
         min(num_workers, len(first)), mp_context=context, initializer=_start, initargs=(threads, len(first) > 1)
     )
+    job = first[0]
     try:
-        futures: dict[Future[Any], J] = {pool.submit(_run, function, job): job for job in first}
+        with _inherited(threads):  # all processes are started with the first job
+            futures: dict[Future[Any], J] = {pool.submit(_run, function, one): one for one in first}
         while futures:
             done, _ = wait(futures, return_when=FIRST_COMPLETED)
             for future in done:
                 job = futures.pop(future)
+                result = future.result()
                 futures |= {pool.submit(_run, function, more): more for more in islice(source, 1)}
-                try:
-                    yield job, future.result()
-                except Long1kError:
-                    raise
-                except Exception as error:
-                    if type(error).__name__ == "BrokenProcessPool":
-                        raise EngineError(
-                            f"a worker process died during {job}", "most likely memory: use --workers 1"
-                        ) from None
-                    raise
+                yield job, result
+    except BrokenProcessPool:
+        raise EngineError(f"a worker process died during {job}", "most likely memory: use --workers 1") from None
     except Exception:
         raise
     except BaseException:  # stopped from outside

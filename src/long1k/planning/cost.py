@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from long1k.hardware import Accelerator, Machines
 from long1k.planning.flops import Operations
-from long1k.planning.hardware import Accelerator, Machines
 from long1k.planning.setting import Setting
 from long1k.planning.shapes import ModelShape
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from long1k.planning.hardware import Machines
+from long1k.hardware import Machines
 from long1k.planning.memory import Memory, predict
 from long1k.planning.setting import GB, Setting
 from long1k.planning.shapes import ModelShape

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from long1k.chat import Chat
+from long1k.interop.card import CARD
 from long1k.interop.facts import table_facts
 from long1k.interop.model_card import checkpoint_name, write_model_card
 from long1k.progress import progress
@@ -82,6 +83,8 @@ def train(
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         shutil.rmtree(out / "work", ignore_errors=True)
         finished = read_manifest(out)
+        if not (out / CARD).is_file():  # killed between the manifest and the card
+            write_model_card(out)
         if preflight == "only":
             print(preflight_text(finished.info["preflight"]), flush=True)
             raise PreflightDone

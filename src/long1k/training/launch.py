@@ -60,7 +60,11 @@ def find_place(layout: Layout, node_rank: int | None = None, rendezvous: str | N
 def threads_a_rank(layout: Layout) -> int:
     """Computing threads of a rank: OMP_NUM_THREADS, else this machine's cores over its ranks."""
     stated = os.environ.get("OMP_NUM_THREADS", "")
-    return int(stated) if stated.isdecimal() and int(stated) else max(1, len(os.sched_getaffinity(0)) // layout.nproc)
+    if stated.isdecimal() and int(stated):
+        return int(stated)
+    # Those that this process may use; where a system cannot say so (macOS), all.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // layout.nproc)
 
 
 def set_threads(layout: Layout, threads: int | None) -> None:

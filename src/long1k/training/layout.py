@@ -59,11 +59,17 @@ class Layout(BaseModel):
         """Micro-batches of one optimiser step over all ranks: a multiple of data_ranks.
 
         Raises:
-            ValueError: a step has fewer rows than there are ranks to see them.
+            ValueError: a step has fewer rows than there are ranks to see them, or too few for its last round of them.
         """
         if batch_size < self.data_ranks:
             raise ValueError(
                 f"batch_size {batch_size} is smaller than the {self.data_ranks} ranks that each need a row a step"
             )
         size = self.micro_batch_size or -(-batch_size // self.data_ranks)
-        return -(-batch_size // (size * self.data_ranks)) * self.data_ranks
+        number = -(-batch_size // (size * self.data_ranks)) * self.data_ranks
+        if number > batch_size:
+            raise ValueError(
+                f"batch_size {batch_size} in micro-batches of {size} leaves some of {self.data_ranks} ranks without a "
+                f"row: take a multiple of {self.data_ranks}, or micro_batch_size {size + 1}"
+            )
+        return number

@@ -16,10 +16,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from long1k.planning.hardware import KNOWN
+from long1k.hardware import KNOWN
 from long1k.plugins import need
 from long1k.training.config import TrainConfig
-from long1k.training.data import TrainRow
+from long1k.training.data import RowSize
 from long1k.training.metrics import Entry
 
 GIB = 1 << 30
@@ -127,7 +127,7 @@ class Meter:
         return entry | memory()
 
 
-def make_meter(model: Any, rows: Sequence[TrainRow], order: Sequence[int], config: TrainConfig) -> Meter:
+def make_meter(model: Any, rows: Sequence[RowSize], order: Sequence[int], config: TrainConfig) -> Meter:
     """A meter of a run that takes the rows in this order, ``batch_size`` of them a step."""
     cost = cost_of(model)
     sizes = [(sum(row.lengths), cost.of(row.lengths)) for row in rows]

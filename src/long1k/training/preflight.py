@@ -21,6 +21,7 @@ from long1k.training import inforce
 from long1k.training.config import TrainConfig
 from long1k.training.data import RowSize, TrainRow
 from long1k.training.inforce import Check, demand
+from long1k.training.neighbours import measure_isolation
 from long1k.training.positions import describe_rope
 from long1k.training.preflight_text import preflight_text
 from long1k.training.probe import Probe
@@ -152,7 +153,7 @@ def preflight_callback(trainer: Any, plan: Plan) -> Any:
                 found = (
                     isolation_in_slices(trainer.model, kept, plan.config.layout)
                     if shared
-                    else inforce.isolation(trainer.model, kept)
+                    else measure_isolation(trainer.model, kept)
                 )
                 if found is not None:
                     self.checks.append(inforce.check_isolation(*found, plan.config.precision))
@@ -187,7 +188,7 @@ def _static(trainer: Any, plan: Plan, seen: Seen, args: Any) -> list[Check]:
     config, model = plan.config, trainer.model
     sharded = config.layout.sharding != "none"
     return [
-        inforce.check_order(seen.moved, seen.micro_batches),
+        inforce.check_order(seen.moved, seen.micro_batches, plan.first_epoch() * config.layout.data_ranks),
         *_token_checks(seen),
         inforce.check_ranks(trainer.accelerator.num_processes, config),
         *inforce.check_optimizer(trainer.optimizer, config, None if sharded else list(model.named_parameters())),
@@ -229,12 +230,12 @@ def _measured(trainer: Any, plan: Plan, probe: Probe, step: int) -> list[Check]:
     if config.layout.sequence_parallel == 1:
         ours = list(zip(probe.batches, plan.of_rank(trainer.accelerator.process_index, step), strict=False))
         real = look([batch for batch, _ in ours], [rows for _, rows in ours], plan.marks)
-        checks.append(dataclasses.replace(inforce.check_order(real.moved, real.micro_batches),
+        planned_here = plan.micro_batches // config.layout.data_ranks
+        checks.append(dataclasses.replace(inforce.check_order(real.moved, len(probe.batches), planned_here),
                                           name="micro-batches of the first step as planned"))  # fmt: skip
-        divisor = plan.supervised(step)
-        wanted = None if probe.log_prob is None else -probe.log_prob / divisor * trainer.accelerator.num_processes
-        checks += inforce.check_normalisation(divisor, probe.divisor, wanted, probe.loss)
-    return checks
+    divisor = plan.supervised(step)
+    wanted = None if probe.log_prob is None else -probe.log_prob / divisor * trainer.accelerator.num_processes
+    return [*checks, *inforce.check_normalisation(divisor, probe.divisor, wanted, probe.loss)]
 
 
 def describe(trainer: Any, plan: Plan, seen: Seen, checks: Sequence[Check]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ a full disk or a failed proof leaves whatever was there before.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from long1k.training.resumable import explained, flush
 
 STAGING = ".saving"
 _SHARD_SIZE = "5GB"
+_SAME_NORM = 1e-12  # two sums of one tensor in double precision, in whatever order
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
@@ -71,7 +73,8 @@ def check_changed(start: Mapping[str, float], now: Iterable[tuple[str, Any]]) ->
     for name, value in now:
         if not bool(torch.isfinite(value.detach()).all()):
             raise EngineError(f"the weight {name} is not finite", "lower train.learning_rate, check the data")
-        if start[name] == weight_norms([(name, value)])[name]:
+        # A sum's last digits depend on the device: weights may have started on the CPU and ended on a GPU.
+        if math.isclose(start[name], weight_norms([(name, value)])[name], rel_tol=_SAME_NORM):
             same.append(name)
     if start and len(same) == len(start):
         raise EngineError(

@@ -15,8 +15,8 @@ from typing import Any
 from long1k.errors import EngineError
 from long1k.plugins import need
 from long1k.training.data import IGNORED, TrainRow
-from long1k.training.inforce import changeable
 from long1k.training.layout import Layout
+from long1k.training.neighbours import changeable
 from long1k.training.padding_free import can_isolate, collate_line, isolated_attention
 from long1k.training.sharding import quiet_deepspeed
 

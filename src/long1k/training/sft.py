@@ -28,6 +28,7 @@ from long1k.training.limits import check_lengths
 from long1k.training.meter import make_meter
 from long1k.training.metrics import logged_every
 from long1k.training.padding_free import collate_line, in_line, isolation, line_tokens
+from long1k.training.pieces import pieces_watch
 from long1k.training.positions import positions_in
 from long1k.training.preflight import Mode, Plan, preflight_callback
 from long1k.training.relayout import describe, resume_relaid
@@ -35,7 +36,7 @@ from long1k.training.reporters import reporter_settings, reporters
 from long1k.training.resumable import COMPLETE, check_stopped, keep_resumable, last_whole, step_of
 from long1k.training.seen import Marks
 from long1k.training.sequence import check_shareable, collate_slice, repeated, shared_attention
-from long1k.training.sharding import keep_sums_exact, sharding_watch, trainer_arguments
+from long1k.training.sharding import keep_sums_exact, trainer_arguments
 from long1k.training.watch import watch_training
 
 # transformers' "constant" knows no warm-up.
@@ -142,7 +143,7 @@ def train_model(
             "set train.layout.nproc to the number of GPUs (long1k starts the ranks itself)",
         )
     watch = watch_training(
-        steps, on_log, folder=folder, meter=make_meter(model, rows, order, config), early_stop=config.early_stop
+        steps, on_log, folder=folder, meter=make_meter(model, sizes, order, config), early_stop=config.early_stop
     )
     start = last_whole(work)
     resumed_from = 0 if start is None else step_of(start)
@@ -151,7 +152,7 @@ def train_model(
         model=model, args=arguments, train_dataset=data,
         data_collator=lambda batch: make_batch([rows[at] for one in batch for at in one["rows"]]),
         processing_class=_trainer_tokenizer(tokenizer, padding, end_id),
-        callbacks=[watch, sharding_watch(config.layout), *reporters(config.log_to, folder or work, resumed_from)],
+        callbacks=[watch, pieces_watch(config.layout), *reporters(config.log_to, folder or work, resumed_from)],
     )  # fmt: skip
     trainer.guard = Guard(rows, dealt, micro_batches, config.layout, make_batch)
     trainer.remove_callback(transformers.PrinterCallback)

@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from long1k.errors import EngineError
 from long1k.plugins import need
 from long1k.training.config import TrainConfig
-from long1k.training.layout import Layout
 
 _BUCKET = 2 * 10**8  # elements that are reduced or gathered at once: 0.4 GB in bf16
 _TIMEOUT = datetime.timedelta(hours=1)  # for the slowest rank, say one that writes a large checkpoint
@@ -106,58 +104,6 @@ def quiet_deepspeed() -> None:
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     # A kernel for sums between processes of one machine, which it would compile here and now.
     need("deepspeed.ops").__compatible_ops__["deepspeed_shm_comm"] = False
-
-
-def local_sizes(model: Any, optimizer: Any) -> tuple[int, int, int]:
-    """(weights of the model, weights that lie on this rank, weights whose optimiser state lies on this rank)."""
-    total = here = 0
-    for parameter in model.parameters():
-        total += int(getattr(parameter, "ds_numel", parameter.numel()))
-        if hasattr(parameter, "ds_id"):
-            here += int(parameter.ds_tensor.numel())
-        else:
-            here += int((parameter.to_local() if hasattr(parameter, "to_local") else parameter).numel())
-    inner = optimizer
-    while hasattr(inner, "optimizer"):
-        zero3 = getattr(inner, "fp32_partitioned_groups_flat", None)
-        if zero3 is not None:
-            return total, here, sum(int(part.numel()) for part in zero3)
-        inner = inner.optimizer
-    parts = [part for group in inner.param_groups for part in group["params"]]
-    return total, here, sum(int((part.to_local() if hasattr(part, "to_local") else part).numel()) for part in parts)
-
-
-def check_sharded(model: Any, optimizer: Any, layout: Layout) -> None:
-    """Prove on this rank that weights and optimiser state are spread as asked, after the trainer made them.
-
-    Raises:
-        EngineError: sharding was asked for, but they lie whole on this rank.
-    """
-    total, weights, states = local_sizes(model, optimizer)
-    most = 1.5 * total / layout.ranks  # pieces are padded, and small ones need not be equal
-    wrong = []
-    if layout.sharding in ("zero3", "fsdp2") and weights > most:
-        wrong.append(f"{weights:,} of {total:,} weights")
-    if layout.sharding != "none" and states > most:
-        wrong.append(f"the optimiser's state of {states:,} of {total:,} weights")
-    if layout.ranks > 1 and wrong:
-        raise EngineError(
-            f"sharding {layout.sharding} is not in force: {' and '.join(wrong)} lie on one of {layout.ranks} ranks",
-            "report it with the versions of torch, accelerate and deepspeed",
-        )
-
-
-def sharding_watch(layout: Layout) -> Any:
-    """A trainer callback that proves the sharding before the first step."""
-
-    class Proof(need("transformers").TrainerCallback):  # type: ignore[misc, name-defined, unused-ignore]
-        """Checks that pieces are pieces."""
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-            del args, state, control
-            check_sharded(parts["model"], parts["optimizer"], layout)
-
-    return Proof()
 
 
 def whole_tensors(model: Any) -> Iterator[tuple[str, Any]]:
