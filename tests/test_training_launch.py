@@ -36,6 +36,8 @@ from long1k.training.ranks import (
 from realdata import need_extra
 
 need_extra("trl")
+from accelerate.commands.launch import launch_command_parser  # noqa: E402
+
 from long1k.training import launch as launching  # noqa: E402
 from long1k.training.sequence import collate_slice, repeated  # noqa: E402
 from long1k.training.sharding import deepspeed_config, trainer_arguments  # noqa: E402
@@ -217,8 +219,12 @@ def test_other_launchers_configurations_are_written(tmp_path: Path) -> None:
     starts = yaml.safe_load(paths[1].read_text())
     assert (starts["num_processes"], starts["num_machines"], starts["distributed_type"]) == (16, 2, "DEEPSPEED")
     assert Path(starts["deepspeed_config"]["deepspeed_config_file"]) == paths[0]
-    (path,) = write_configs(config_of(layout={"nproc": 4, "sharding": "fsdp2"}), tmp_path / "fsdp")
+    layout = {"nproc": 4, "sharding": "fsdp2", "offload": "all"}
+    (path,) = write_configs(config_of(layout=layout), tmp_path / "fsdp")
     starts = yaml.safe_load(path.read_text())
+    options = {action.dest for action in launch_command_parser()._actions}  # accelerate ignores what is none of these
+    assert set(starts["fsdp_config"]) <= options
+    assert starts["fsdp_config"]["fsdp_offload_params"] is True
     assert (starts["distributed_type"], starts["fsdp_config"]["fsdp_version"]) == ("FSDP", 2)
 
 

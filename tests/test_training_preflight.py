@@ -490,6 +490,10 @@ def test_long_samples_stop_the_run_with_a_table(data: Path, chat: Chat, tmp_path
     long = sorted((e for e in read_table(data, Example) if e.num_tokens > 60), key=lambda e: -e.num_tokens)
     assert all(f"{example.example_id} {example.num_tokens:,}" in text for example in long)
     assert not (tmp_path / "out").exists()
+    packed = TrainConfig(steps=2, batch_size=4, packing=60)
+    with pytest.raises(DataError, match="does not fit into packed rows of 60"):
+        train(tmp_path / "out", data, model=TINY, config=packed, seed=0, chat=chat)
+    assert not (tmp_path / "out").exists()  # nor samples that were to be packed
 
 
 def test_long_samples_are_left_out_on_request(data: Path, chat: Chat, tmp_path: Path) -> None:
@@ -505,6 +509,10 @@ def test_long_samples_are_left_out_on_request(data: Path, chat: Chat, tmp_path: 
     assert json.loads(rejected[0].row)["tokens"] > 60
     assert manifest.info["preflight"]["longest_tokens"] <= 60
     assert manifest.info["preflight"]["over_limit"] == 2
+    card = (out / "README.md").read_text()
+    (out / "README.md").unlink()  # as a kill behind the manifest leaves it
+    train(out, data, model=TINY, config=config, seed=0, chat=chat)
+    assert (out / "README.md").read_text() == card
     none = config.model_copy(update={"max_tokens": 16})
     with pytest.raises(DataError, match="all 12 samples are over the limit"):
         train(tmp_path / "none", data, model=TINY, config=none, seed=0, chat=chat)

@@ -17,7 +17,7 @@ from typing import Any
 
 from long1k.errors import EngineError, RecipeError
 from long1k.plugins import need
-from long1k.training.checkpoint import check_model_folder, load_model
+from long1k.training.checkpoint import load_model
 from long1k.training.config import Lora, TrainConfig
 from long1k.training.proof import read_tensors
 
@@ -50,14 +50,9 @@ def load_frozen(folder: Path, config: TrainConfig) -> Any:
     assert config.lora is not None
     if not config.lora.quantized:
         return load_model(folder, "bfloat16" if config.precision == "bf16" else "float32")
-    check_model_folder(folder)
-    torch, transformers = need("torch"), need("transformers")
-    transformers.utils.logging.disable_progress_bar()
+    torch = need("torch")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else "cpu"
-    return transformers.AutoModelForCausalLM.from_pretrained(
-        str(folder), quantization_config=quantization(config), device_map={"": device}, dtype=torch.bfloat16,
-        local_files_only=True, trust_remote_code=False, use_safetensors=True,
-    )  # fmt: skip
+    return load_model(folder, "bfloat16", quantization_config=quantization(config), device_map={"": device})
 
 
 def quantization(config: TrainConfig) -> Any:

@@ -84,11 +84,17 @@ def pad_id(tokenizer: Tokenizer, end_id: int) -> int:
     return end_id
 
 
-def load_model(folder: Path, dtype: str = "float32") -> Any:
+def load_model(folder: Path, dtype: str = "float32", **more: Any) -> Any:
     """A causal language model from a local folder; safetensors only, no remote code.
 
     Training in bf16 keeps fp32 weights too (autocast): at small learning rates most updates are below
     half a unit in the last place of a bf16 weight, and would be lost.
+
+    Args:
+        more: for the library, say how to quantize.
+
+    Raises:
+        DataError: the folder is no model, or damaged.
     """
     check_model_folder(folder)
     torch, transformers = need("torch"), need("transformers")
@@ -100,6 +106,7 @@ def load_model(folder: Path, dtype: str = "float32") -> Any:
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            **more,
         )  # fmt: skip
     except Exception as error:  # each library raises its own for a damaged file
         raise DataError(f"cannot load the model in {folder}: {error}", "check that the copy is complete") from None

@@ -49,20 +49,24 @@ def prepare_rows(examples: Iterable[Example], chat: Chat, config: TrainConfig, l
                 left_out.append(found)
 
     unpacked = path.with_name(f"{path.name}.unpacked") if config.packing is not None else path
-    write_rows(unpacked, kept())
-    if left_out and config.over_limit == "stop":
-        unpacked.unlink()
-        raise limit.refuse(left_out, num_samples)
-    if num_samples == len(left_out):
-        unpacked.unlink()
-        if left_out:
-            raise DataError(f"all {num_samples:,} samples are over the limit ({limit.describe()})", "raise the limit")
-        raise DataError("the table of samples is empty", "synthesize samples first")
-    num_rows = num_samples - len(left_out)
-    if config.packing is not None:
-        samples = RowFile(unpacked)
-        packs = plan_packs(samples.num_tokens.tolist(), config.packing)
-        write_rows(path, (join_rows([samples[at] for at in pack]) for pack in packs))
-        num_rows = len(packs)
-        unpacked.unlink()
+    try:
+        write_rows(unpacked, kept())
+        if left_out and config.over_limit == "stop":
+            raise limit.refuse(left_out, num_samples)
+        if num_samples == len(left_out):
+            if left_out:
+                raise DataError(
+                    f"all {num_samples:,} samples are over the limit ({limit.describe()})", "raise the limit"
+                )
+            raise DataError("the table of samples is empty", "synthesize samples first")
+        num_rows = num_samples - len(left_out)
+        if config.packing is not None:
+            samples = RowFile(unpacked)
+            packs = plan_packs(samples.num_tokens.tolist(), config.packing)
+            write_rows(path, (join_rows([samples[at] for at in pack]) for pack in packs))
+            num_rows = len(packs)
+            unpacked.unlink()
+    except BaseException:
+        unpacked.unlink(missing_ok=True)
+        raise
     return Prepared(num_samples, num_rows, left_out)

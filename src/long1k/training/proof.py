@@ -168,7 +168,9 @@ def _prove_beside(folder: Path, tokenizer: Tokenizer, end_id: int) -> None:
     if copied.template != tokenizer.template:
         raise _broken(folder, "its chat template is not the one that was trained with")
     try:
-        loaded = need("transformers").AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        loaded = need("transformers").AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # each library raises its own
         raise _broken(folder, f"transformers cannot load its tokenizer: {error}") from None
     if tokenizer.template is not None and loaded.chat_template != tokenizer.template:

@@ -227,10 +227,9 @@ def accelerate_config(config: TrainConfig, deepspeed_file: str) -> dict[str, Any
             },
         }
     elif layout.sharding == "fsdp2":
-        common |= {
-            "distributed_type": "FSDP",
-            "fsdp_config": {f"fsdp_{key}": value for key, value in fsdp_config(config).items()},
-        }
+        told = fsdp_config(config)
+        told["offload_params"] = told.pop("cpu_offload")  # what accelerate does not know, it passes over
+        common |= {"distributed_type": "FSDP", "fsdp_config": {f"fsdp_{key}": value for key, value in told.items()}}
     else:
         common["distributed_type"] = "MULTI_GPU" if layout.ranks > 1 else "NO"
     return common
