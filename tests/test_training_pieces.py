@@ -1,12 +1,17 @@
-"""Whether weights and optimiser state lie where the layout says; stand-ins for a GPU's tensors lie nowhere ("meta")."""
+"""Whether weights and optimiser state lie where the layout says, and what is said when memory is full.
+
+Stand-ins for a GPU's tensors lie nowhere ("meta").
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from long1k.errors import EngineError
+from long1k.training.config import TrainConfig
 from long1k.training.layout import Layout
 from long1k.training.pieces import check_offloaded, check_sharded
+from long1k.training.room import memory_explained
 from realdata import need_extra
 
 need_extra("trl")
@@ -58,3 +63,16 @@ def test_weights_that_lie_whole_on_one_of_two_ranks_are_found() -> None:
     with pytest.raises(EngineError, match="4,160 of 4,160 weights and the optimiser's state of 4,160 of 4,160"):
         check_sharded(model, optimizer, Layout(nproc=2, sharding="zero3"))
     check_sharded(model, optimizer, Layout(nproc=1, sharding="zero3"))
+
+
+def test_full_memory_is_said_with_what_can_still_be_traded() -> None:
+    config = TrainConfig(steps=2, precision="bf16", layout={"nproc": 2, "sharding": "zero3", "micro_batch_size": 1})
+    text = "CUDA out of memory. Tried to allocate 2.00 GiB.\nsee the documentation"
+    with pytest.raises(EngineError) as found, memory_explained(config):
+        raise torch.OutOfMemoryError(text)
+    assert found.value.what == "the memory of the GPU is full: CUDA out of memory. Tried to allocate 2.00 GiB."
+    assert "try train.layout.gradient_checkpointing: true, train.layout.offload: all" in found.value.mend
+    with pytest.raises(EngineError, match="memory of the machine is full"), memory_explained(config):
+        torch.empty(1 << 60)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), memory_explained(config):
+        torch.ones(2, 3) @ torch.ones(2, 3)

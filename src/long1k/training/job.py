@@ -29,6 +29,7 @@ from long1k.training.positions import extend_positions
 from long1k.training.preflight import Mode, PreflightDone
 from long1k.training.prepared import RowFile
 from long1k.training.ranks import OnLog, die_with_parent, speaking
+from long1k.training.room import memory_explained
 from long1k.training.saving import SaveSettings, check_changed, save_checkpoint, trained_weights, weight_norms
 from long1k.training.sft import TrainResult, train_model
 from long1k.training.sharding import end_of_training, prepare_ranks, whole_tensors, whole_weights
@@ -62,9 +63,14 @@ def run_job(job: Job, on_log: OnLog | None = None) -> TrainResult:
 
     Raises:
         DataError: data and model do not fit each other.
-        EngineError: training diverged, or the saved checkpoint is not what was trained.
+        EngineError: training diverged, memory is full, or the saved checkpoint is not what was trained.
         PreflightDone: only the preflight was asked for.
     """
+    with memory_explained(job.config):
+        return _train_and_save(job, on_log)
+
+
+def _train_and_save(job: Job, on_log: OnLog | None) -> TrainResult:
     tokenizer = load_tokenizer(job.tokenizer)
     if job.template is not None:
         tokenizer = tokenizer.with_template(job.template)
