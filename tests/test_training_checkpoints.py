@@ -37,7 +37,7 @@ need_extra("trl")
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from long1k.training import proof, saving  # noqa: E402
+from long1k.training import launch, proof, saving  # noqa: E402
 from long1k.training.checkpoint import load_model, new_model, weights_digest  # noqa: E402
 from long1k.training.proof import prove_checkpoint, read_tensors  # noqa: E402
 from long1k.training.resumable import COMPLETE, checkpoints, explained, is_whole, last_whole, mark_whole, remove_old  # noqa: E402
@@ -649,6 +649,19 @@ def test_bad_models_are_refused_in_words(
     assert message in error
     assert "Traceback" not in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_second_machine_does_not_wait_for_what_is_done(
+    data: Path, base: Path, tmp_path: Path, command: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same script, submitted once more: machine 0 finds its result, and prepares nothing to join."""
+    monkeypatch.setattr(launch, "join_job", lambda *_: pytest.fail("it waits for machine 0"))
+    run = ["train", str(data), "--model", str(base), "--set", "steps=2", "--set", "learning_rate=1e-3", "--threads",
+           "1", "--out", str(tmp_path / "out")]  # fmt: skip
+    assert command(*run)[0] == 0
+    assert command(*run, "--nnodes", "2", "--node-rank", "1", "--rendezvous", "machine-0:29500")[0] == 0
+    with pytest.raises(pytest.fail.Exception, match="it waits"):
+        command(*run, "--seed", "1", "--nnodes", "2", "--node-rank", "1", "--rendezvous", "machine-0:29500")
 
 
 def test_an_empty_table_and_a_foreign_folder_are_refused_in_words(

@@ -38,6 +38,7 @@ from long1k.rows import Example  # noqa: E402
 from long1k.training.checkpoint import new_model  # noqa: E402
 from long1k.training.job import RESULT, ROWS, Job, run_job  # noqa: E402
 from long1k.training.launch import environment  # noqa: E402
+from long1k.training.preflight import PREFLIGHT  # noqa: E402
 from long1k.training.ranks import failure, log_file, make_rank_folder  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -232,6 +233,9 @@ def test_any_number_of_ranks_learns_what_a_plain_loop_learns(
     print(json.dumps(table, indent=1, ensure_ascii=False))
     assert len(table) == 16
     assert max(table.values()) < CLOSE, table
+    for name, job in trained.items():  # and each run has looked at its own divisor, shared lines too
+        looked = {check["name"] for check in json.loads((job.work / PREFLIGHT).read_text())["in_force"]}
+        assert {"divisor of the loss", "loss of the first micro-batch"} <= looked, name
 
 
 def test_whatever_the_layout_a_checkpoint_says_the_same_in_plain_transformers(

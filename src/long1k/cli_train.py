@@ -56,7 +56,7 @@ def train(
 ) -> None:
     """Fine-tune a model on samples (--set epochs=4, learning_rate, batch_size, packing, save_steps, …)."""
     from long1k.plugins import need
-    from long1k.tables import read_manifest
+    from long1k.tables import MANIFEST, read_manifest
     from long1k.training.launch import find_place, join_job, set_threads
 
     config = _config(set_, nproc, nnodes)
@@ -67,11 +67,20 @@ def train(
     chat = chat_of(read_manifest(examples), str(model) if (model / "tokenizer.json").is_file() else None, None)
     need("torch")
     set_threads(config.layout, threads)
-    if place.node_rank:
-        join_job(out / "work", config, seed, place)
-        return
+    from long1k.stages.train import is_trained
     from long1k.stages.train import train as stage
     from long1k.training.preflight import PreflightDone
+
+    if place.node_rank:
+        # Machine 0 starts nothing where all is done, and would be waited for in vain.
+        done = (out / MANIFEST).is_file() and is_trained(
+            out, examples, model=model, config=config, seed=seed, chat=chat
+        )
+        if done:
+            print(f"{out} is trained already")
+        else:
+            join_job(out / "work", config, seed, place)
+        return
 
     try:
         manifest = stage(
