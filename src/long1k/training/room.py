@@ -22,9 +22,10 @@ def lighter(config: TrainConfig) -> str:
         knobs.append("train.layout.micro_batch_size: 1")
     if not layout.gradient_checkpointing:
         knobs.append("train.layout.gradient_checkpointing: true")
-    if layout.sharding == "none":
+    quantized = config.lora is not None and config.lora.quantized  # 4 bits are not cut up
+    if layout.sharding == "none" and not quantized:
         knobs.append("train.layout.sharding: zero3")
-    if layout.offload == "none":
+    if layout.offload == "none" and not quantized:
         knobs.append("train.layout.offload: all (with zero3 or fsdp2)")
     if not layout.offload_activations:
         knobs.append("train.layout.offload_activations: true")
