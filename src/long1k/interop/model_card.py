@@ -164,7 +164,7 @@ def _body(
     loss = info.get("final_loss")
     trained = info.get("trainable_parameters", info["parameters"])
     if train.get("lora") is not None:
-        yield f"\nAdapters of {trained:,} parameters were trained and merged into the weights; `adapter/` holds them too."
+        yield f"\nAdapters of {trained:,} parameters were trained and merged into the weights; `adapter/` holds them."
     yield f"\n{info['parameters']:,} parameters" + (f"; last loss {loss:.4f}." if loss is not None else ".")
     yield "\n## Data\n"
     yield f"Samples with digest `{manifest.inputs['examples']}`."
