@@ -91,8 +91,9 @@ def train(
         print("nothing was trained; the same command without --preflight does it", flush=True)
         return
     i = manifest.info
+    part = f", the last part from step {i['resumed_from']:,}" if i["resumed_from"] else ""
     print(f"{out}: {i['steps']:,} steps over {i['tokens']:,} tokens ({i['supervised_tokens']:,} supervised), "
-          f"final loss {i['final_loss']:.4f}, {manifest.wall_seconds:.1f} s")  # fmt: skip
+          f"final loss {i['final_loss']:.4f}, {manifest.wall_seconds:.1f} s{part}")  # fmt: skip
     print(f"  {i['trainable_parameters']:,} parameters trained, {i['parameters']:,} written as "
           f"{i['checkpoint']['dtype']}\n  generation {i['checkpoint']['generation']}", flush=True)  # fmt: skip
 

@@ -42,7 +42,7 @@ from long1k.training.preflight import PREFLIGHT, Mode, PreflightDone
 from long1k.training.preflight_text import preflight_text
 from long1k.training.prepare import Prepared, prepare_rows
 from long1k.training.reporters import check_reporters
-from long1k.training.resumable import last_whole
+from long1k.training.resumable import last_whole, step_of
 from long1k.training.sft import num_steps
 from long1k.training.signals import stoppable
 
@@ -105,6 +105,9 @@ def train(
         template=chat.tokenizer.template if chat.tokenizer.template_given else None,
         end_id=chat.end_id, preflight=preflight, about=_about(prepared, limit, chat),
     )  # fmt: skip
+    saved = last_whole(work)
+    if saved is not None and preflight != "quiet":
+        _note(f"going on after step {step_of(saved):,}, which was saved")
     name = " ".join(out.parts[-3:-1])  # in a study: the arm and its seed
     with progress(f"train {name}", num_steps(config, prepared.num_rows)) as step:
         seen = 0
