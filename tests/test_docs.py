@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,9 @@ def test_make_targets_and_extras_exist() -> None:
             if words[0] == "make":
                 target = next(word for word in words[1:] if "=" not in word)
                 done = subprocess.run(["make", "-n", "-C", str(PROJECT), target], capture_output=True, text=True)
-                assert done.returncode == 0, f"{page.name}: {line}: {done.stderr}"
+                if os.environ.get("LONG1K_SHOW_TIMES"):
+                print(f"{time.monotonic() - started:6.1f} s  {page.name}: {line}", flush=True)
+            assert done.returncode == 0, f"{page.name}: {line}: {done.stderr}"
             elif words[0] == "pip":
                 extras = re.findall(r"\[([a-z,]+)\]", line)
                 text = (PROJECT / "pyproject.toml").read_text()
@@ -90,14 +93,17 @@ def test_every_long1k_command_runs(tmp_path: Path) -> None:
                 words += [part for text in SMALL for part in ("--set", text)]
             for option, small in (("steps", "steps=2"), ("epochs", "steps=2"), ("max_new_tokens", "max_new_tokens=8")):
                 words = [small if word.startswith(f"{option}=") else word for word in words]
-            if words[1] == "train" and "--nproc" in words:  # of as many ranks as there are cores, two steps of two rows
+            if words[1] == "train" and "--nproc" in words:  # as many ranks as there are cores, one step of a row each
                 words[words.index("--nproc") + 1] = "2"
-                words += ["--set", "steps=2", "--set", "batch_size=2"]
+                words += ["--set", "steps=1", "--set", f"batch_size={4 if '--nnodes' in words else 2}"]
             if "--out" in words and page.name != "README.md":
                 shutil.rmtree(tmp_path / words[words.index("--out") + 1], ignore_errors=True)
+            started = time.monotonic()
             done = subprocess.run(
                 [sys.executable, "-m", "long1k.cli", *words[1:]], cwd=tmp_path, env=env, capture_output=True, text=True
             )
+            if os.environ.get("LONG1K_SHOW_TIMES"):
+                print(f"{time.monotonic() - started:6.1f} s  {page.name}: {line}", flush=True)
             assert done.returncode == 0, f"{page.name}: {line}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"
             ran += 1
     assert ran >= 8
