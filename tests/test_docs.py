@@ -44,9 +44,7 @@ def test_make_targets_and_extras_exist() -> None:
             if words[0] == "make":
                 target = next(word for word in words[1:] if "=" not in word)
                 done = subprocess.run(["make", "-n", "-C", str(PROJECT), target], capture_output=True, text=True)
-                if os.environ.get("LONG1K_SHOW_TIMES"):
-                print(f"{time.monotonic() - started:6.1f} s  {page.name}: {line}", flush=True)
-            assert done.returncode == 0, f"{page.name}: {line}: {done.stderr}"
+                assert done.returncode == 0, f"{page.name}: {line}: {done.stderr}"
             elif words[0] == "pip":
                 extras = re.findall(r"\[([a-z,]+)\]", line)
                 text = (PROJECT / "pyproject.toml").read_text()
