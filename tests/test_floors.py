@@ -51,6 +51,7 @@ TOP = (
     "display_tokens",
     "provenance",
     "recipe",
+    "cli_predict",
     "arm_controls",
     "arms",
     "arm_kinds",
@@ -296,9 +297,11 @@ def test_an_engine_has_what_its_protocol_says(name: str) -> None:
     tree = ast.parse(Path(str(importlib.util.find_spec(module).origin)).read_text(encoding="utf-8"))  # type: ignore[union-attr]
     made = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute)
     defined = {node.name for node in made.body if isinstance(node, ast.FunctionDef)}
+    assigned = [node for node in made.body if isinstance(node, ast.Assign)]
+    defined |= {target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)}
     written = {
         node.attr
         for node in ast.walk(made)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name)
     }
-    assert {"name", "max_positions", "generate"} <= defined | written
+    assert {"name", "max_positions", "run", "close", "Config"} <= defined | written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 from long1k.benchmarks.micro import MicroBenchmark, MicroBenchmarkConfig
 from long1k.chat import Chat
 from long1k.errors import DataError
-from long1k.generation.base import Job, Output, Sampling
+from long1k.generation.base import Done, Engine, Job, Output, Sampling, Serving
+from long1k.generation.record import FILE, read_record
 from long1k.interop.predictions import import_predictions
 from long1k.rows import Prediction, Score
-from long1k.stages.predict import predict, read_partial
+from long1k.stages.predict import EngineSpec, predict
 from long1k.stages.score import score
 from long1k.tables import read_manifest, read_rejected, read_table
 from long1k.tokens import load_tokenizer
@@ -25,7 +26,7 @@ from realdata import need_extra
 need_extra("trl")
 import torch  # noqa: E402
 
-from long1k.generation.hf import TransformersEngine  # noqa: E402
+from long1k.generation.hf import TransformersConfig, TransformersEngine  # noqa: E402
 from long1k.training.checkpoint import new_model  # noqa: E402
 from long1k.training.saving import save_checkpoint  # noqa: E402
 
@@ -49,12 +50,26 @@ def benchmark(count: int = 20, history: int = 0) -> MicroBenchmark:
     return MicroBenchmark(MicroBenchmarkConfig(count=count, history=history, steps=(1, 3)))
 
 
-def arguments(checkpoint: Path, chat: Chat, **sampling: Any) -> dict[str, Any]:
+def arguments(checkpoint: Path, chat: Chat, batch_size: int = 8, **sampling: Any) -> dict[str, Any]:
     return {
         "checkpoint": checkpoint, "benchmark_name": "micro", "benchmark": benchmark(),
-        "sampling": Sampling(**{"max_new_tokens": 12, "batch_size": 8, **sampling}), "chat": chat,
-        "make_engine": lambda: TransformersEngine(checkpoint, chat.tokenizer, chat.end_id), "arm": "a", "train_seed": 0,
+        "sampling": Sampling(**{"max_new_tokens": 12, **sampling}), "chat": chat,
+        "engine": EngineSpec({"type": "transformers", "batch_size": batch_size}), "arm": "a", "train_seed": 0,
     }  # fmt: skip
+
+
+def transformers_engine(checkpoint: Path, chat: Chat, batch_size: int = 8) -> TransformersEngine:
+    return TransformersEngine(TransformersConfig(batch_size=batch_size), Serving(checkpoint, chat))
+
+
+def drawn(engine: Engine, jobs: Sequence[Job], sampling: Sampling) -> list[Output]:
+    outputs: list[Output] = []
+
+    def done(output: Output) -> None:
+        outputs.append(output)
+
+    engine.run(jobs, sampling, done)
+    return outputs
 
 
 def texts(folder: Path) -> list[str]:
@@ -65,7 +80,7 @@ def test_greedy_batches_give_what_one_by_one_generation_gives(checkpoint: Path, 
     predict(tmp_path / "b8", **arguments(checkpoint, chat))
     predict(tmp_path / "b1", **arguments(checkpoint, chat, batch_size=1))
     assert texts(tmp_path / "b8") == texts(tmp_path / "b1")
-    model = TransformersEngine(checkpoint, chat.tokenizer, chat.end_id)._model
+    model = transformers_engine(checkpoint, chat)._model
     row = read_table(tmp_path / "b8", Prediction)[3]
     prompt = torch.tensor([row.prompt_token_ids])
     out = model.generate(
@@ -90,15 +105,15 @@ def test_the_seed_of_a_sample_decides_it_in_any_batch(checkpoint: Path, chat: Ch
 
 def test_sampling_follows_the_softmax(checkpoint: Path, chat: Chat) -> None:
     """First-token frequencies over many seeds against the model's own probabilities."""
-    engine = TransformersEngine(checkpoint, chat.tokenizer, chat.end_id)
+    engine = transformers_engine(checkpoint, chat, 500)
     prompt = chat.encode_prompt(next(iter(benchmark().load())).messages)
     with torch.inference_mode():
         expected = engine._model(torch.tensor([prompt])).logits[0, -1].float().softmax(-1)
-    jobs = [Job(str(n), prompt, n) for n in range(4000)]
-    outputs = list(engine.generate(jobs, Sampling(max_new_tokens=1, temperature=1.0)))
+    jobs = [Job(str(n), prompt, n, 1) for n in range(4000)]
+    outputs = drawn(engine, jobs, Sampling(max_new_tokens=1, temperature=1.0))
     counts = torch.bincount(torch.tensor([o.token_ids[0] for o in outputs]), minlength=len(expected)) / 4000
     assert float((counts - expected).abs().sum()) / 2 < 0.08  # total variation; about 0.05 is noise at this size
-    nucleus = list(engine.generate(jobs[:200], Sampling(max_new_tokens=1, temperature=1.0, top_p=0.3)))
+    nucleus = drawn(engine, jobs[:200], Sampling(max_new_tokens=1, temperature=1.0, top_p=0.3))
     kept = {o.token_ids[0] for o in nucleus}
     ordered = expected.sort(descending=True)
     size = int((ordered.values.cumsum(0) < 0.3).sum()) + 1
@@ -106,42 +121,44 @@ def test_sampling_follows_the_softmax(checkpoint: Path, chat: Chat) -> None:
 
 
 class Dying:
-    """An engine that is cut off after some batches."""
+    """An engine that is cut off after some outputs."""
 
-    def __init__(self, engine: TransformersEngine, batches: int) -> None:
-        self.engine, self.left, self.name, self.max_positions = engine, batches, engine.name, engine.max_positions
+    Config = TransformersConfig
 
-    def generate(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[Output]:
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
-        yield from self.engine.generate(batch, sampling)
+    def __init__(self, engine: Engine, outputs: int) -> None:
+        self.engine, self.left, self.name, self.max_positions = engine, outputs, engine.name, engine.max_positions
+        self.drawn: list[str] = []
+
+    def run(self, jobs: Sequence[Job], sampling: Sampling, done: Done, finished: Collection[str] = ()) -> None:
+        def one(output: Output) -> Job | None:
+            if len(self.drawn) == self.left:
+                raise KeyboardInterrupt
+            self.drawn.append(output.key)
+            return done(output)
+
+        self.engine.run(jobs, sampling, one, finished)
+
+    def close(self) -> None:
+        self.engine.close()
 
 
-@pytest.mark.parametrize("batches", [0, 1, 2])
+@pytest.mark.parametrize("outputs", [0, 8, 11, 19])
 def test_stopped_prediction_resumes_to_the_same_table(
-    checkpoint: Path, chat: Chat, tmp_path: Path, batches: int
+    checkpoint: Path, chat: Chat, tmp_path: Path, outputs: int
 ) -> None:
     whole = predict(tmp_path / "whole", **arguments(checkpoint, chat))
-    engine = TransformersEngine(checkpoint, chat.tokenizer, chat.end_id)
+    engine = transformers_engine(checkpoint, chat)
     out = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        predict(out, **{**arguments(checkpoint, chat), "make_engine": lambda: Dying(engine, batches)})
-    partial = out / "partial.jsonl"
-    assert len(read_partial(partial)) == 8 * batches + 1  # the first line names the engine
-    with partial.open("a") as handle:
+        predict(out, **arguments(checkpoint, chat), start=lambda: Dying(engine, outputs))
+    record = out / FILE
+    assert len(read_record(record)) == outputs
+    with record.open("a") as handle:
         handle.write('{"key": "torn')
-    asked: list[str] = []
-
-    class Counting(Dying):
-        def generate(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[Output]:
-            asked.extend(job.key for job in batch)
-            yield from super().generate(batch, sampling)
-
-    again = predict(out, **{**arguments(checkpoint, chat), "make_engine": lambda: Counting(engine, 9)})
-    assert again.digest == whole.digest
-    assert len(asked) == 20 - 8 * batches
-    assert not partial.exists()
+    again = Dying(engine, 99)
+    assert predict(out, **arguments(checkpoint, chat), start=lambda: again).digest == whole.digest
+    assert len(again.drawn) == 20 - outputs // 8 * 8  # whole batches are not drawn again
+    assert not record.exists()
 
 
 def test_too_long_for_the_model_is_refused_before_the_run(checkpoint: Path, chat: Chat, tmp_path: Path) -> None:

@@ -115,8 +115,9 @@ def prediction(
     number: int, words: str, answer_text: str | None, label: bool | None = None, run: str = "L64"
 ) -> Prediction:
     return Prediction(
-        f"y-{number}", f"p-{number}", "bench", words, ("42",), run, 0, "train", 0, 1, (1, 2), f"{words}{answer_text}",
-        words if answer_text is not None else None, answer_text, "stop", None, 3, 2, "test", label,
+        f"y-{number}", f"p-{number}", "bench", words, ("42",), (f"p-{number}",), run, 0, "train", 0, 1, (1, 2),
+        f"{words}{answer_text}", (5, 6), (), words if answer_text is not None else None, answer_text, "stop", None, 2, 3, 2,
+        "test", label,
     )  # fmt: skip
 
 

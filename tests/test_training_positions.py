@@ -26,7 +26,8 @@ need_extra("trl")
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
-from long1k.generation.hf import TransformersEngine  # noqa: E402
+from long1k.generation.base import Serving  # noqa: E402
+from long1k.generation.hf import TransformersConfig, TransformersEngine  # noqa: E402
 from long1k.training import job as job_module  # noqa: E402
 from long1k.training import sft  # noqa: E402
 from long1k.training.checkpoint import load_model, new_model  # noqa: E402
@@ -109,7 +110,7 @@ def test_longer_data_trains_on_extended_positions(kind: str, data: Path, chat: C
     loaded = transformers.AutoModelForCausalLM.from_pretrained(out)
     assert torch.equal(loaded.model.rotary_emb.inv_freq, trained.model.rotary_emb.inv_freq)
     assert torch.equal(loaded.model.rotary_emb.inv_freq, plain) == (kind == "dynamic")
-    assert TransformersEngine(out, chat.tokenizer, chat.end_id).max_positions == 64
+    assert TransformersEngine(TransformersConfig(), Serving(out, chat)).max_positions == 64
     with pytest.raises(DataError, match="stretched already"):
         train(tmp_path / "more", data, model=out, config=config, seed=0, chat=chat)
 

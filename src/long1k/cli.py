@@ -11,13 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from long1k import __version__
-from long1k.cli_common import Address, ExecutorKind, Out, Thinking, TokenizerOption, Workers
-from long1k.cli_common import chat_from as _chat
-from long1k.cli_common import chat_of as _chat_of
-from long1k.cli_common import pair as _pair
+from long1k.cli_common import Address, ExecutorKind, TokenizerOption, Workers
 from long1k.cli_data import add_commands as add_data_commands
 from long1k.cli_plan import add_commands as add_plan_commands
 from long1k.cli_pool import add_commands as add_pool_commands
+from long1k.cli_predict import add_commands as add_predict_commands
 from long1k.cli_train import add_commands as add_train_commands
 from long1k.errors import DataError, Long1kError, StoppedError
 
@@ -89,74 +87,10 @@ def run(
 add_train_commands(app)
 
 
-@app.command(
-    epilog="Example:  long1k predict checkpoint --benchmark math500 --option path=math500.jsonl --out predictions"
-)
-def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder of a model with its tokenizer.")],
-    out: Out,
-    benchmark: Annotated[str, typer.Option(help="micro, math500, aime, jsonl, or module:Class.")],
-    option: Annotated[
-        list[str], typer.Option(help="A key of the benchmark, e.g. path=math500.jsonl. May be repeated.")
-    ] = [],  # noqa: B006
-    set_: Sets = [],  # noqa: B006
-    thinking: Thinking = None,
-    threads: Annotated[int, typer.Option(min=1, help="Computing threads.")] = 2,
-) -> None:
-    """Let a model answer a benchmark (--set max_new_tokens=…, temperature, samples, batch_size, seed)."""
-    from long1k.generation.base import Sampling
-    from long1k.plugins import need, validate
-    from long1k.recipe import make_benchmarks, parse_leaf
-    from long1k.stages.predict import predict as stage
-    from long1k.tables import read_manifest
-
-    options = {key: parse_leaf(value) for key, value in (_pair(text, "--option") for text in option)}
-    name, made = make_benchmarks({benchmark: {"type": benchmark, **options}})[0]
-    values = {key: parse_leaf(value) for key, value in (_pair(text, "--set") for text in set_)}
-    sampling = validate(Sampling, values, "predict")
-    made_by_us = (checkpoint / "manifest.json").is_file()
-    chat = (
-        _chat_of(read_manifest(checkpoint), str(checkpoint), thinking)
-        if made_by_us
-        else _chat(str(checkpoint), thinking or "think", None)
-    )
-    need("torch").set_num_threads(threads)
-    from long1k.generation.hf import TransformersEngine
-
-    manifest = stage(
-        out, checkpoint=checkpoint, benchmark_name=name, benchmark=made, sampling=sampling, chat=chat,
-        make_engine=lambda: TransformersEngine(checkpoint, chat.tokenizer, chat.end_id), arm=checkpoint.name,
-        train_seed=None,
-    )  # fmt: skip
-    ends = ", ".join(f"{reason} {count:,}" for reason, count in manifest.info["finish_reasons"].items())
-    _say(f"{out}: {manifest.rows_out:,} outputs to {manifest.info['items']:,} questions ({ends}), "
-         f"{manifest.info['mean_tokens']:.0f} tokens each on average")  # fmt: skip
-    _warn_cut(manifest.info["finish_reasons"], manifest.rows_out)
-
-
+add_predict_commands(app)
 add_pool_commands(app)
 add_data_commands(app)
 add_plan_commands(app)
-
-
-@app.command(epilog="Example:  long1k score predictions --out scores")
-def score(
-    predictions: Annotated[Path, typer.Argument(help="Folder made by predict or import.")],
-    out: Out,
-    grader: Annotated[str, typer.Option(help="math, choice, or module:Class.")] = "math",
-    disagreements: Annotated[
-        Path | None, typer.Option(help="Write rows where verdict and label differ (JSON Lines).")
-    ] = None,
-    workers: Workers = 1,
-) -> None:
-    """Grade predictions; where they came with labels, compare."""
-    from long1k.stages.score import score as stage
-    from long1k.summary import score_summary, write_disagreements
-
-    manifest = stage(out, predictions, grader_name=grader, num_workers=workers)
-    _say(score_summary(out, predictions, manifest))
-    if disagreements is not None:
-        _say(f"{write_disagreements(disagreements, predictions, out):,} disagreements in {disagreements}")
 
 
 @app.command(epilog="Example:  long1k analyze runs/quickstart")
@@ -228,12 +162,6 @@ def _run_folder(folder: Path) -> Path:
     if not (folder / "recipe.json").is_file():
         raise DataError(f"{folder} is not a run (it has no recipe.json)", "give runs/<recipe name>")
     return folder
-
-
-def _warn_cut(reasons: dict[str, int], total: int) -> None:
-    cut = reasons.get("length", 0)
-    if total and cut / total > 0.02:
-        print(f"warning: {100 * cut / total:.1f} % of outputs were cut at max_new_tokens", file=sys.stderr)
 
 
 class _Stopped(BaseException):

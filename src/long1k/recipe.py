@@ -84,6 +84,9 @@ class Recipe(Strict):
     seeds: list[int] = Field(default_factory=lambda: [0], min_length=1)
     benchmarks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     sampling: Sampling = Sampling()
+    engine: dict[str, Any] = Field(
+        default_factory=lambda: {"type": "transformers"}, description="what draws outputs: type and its keys"
+    )
     grader: str = "math"
     published: dict[str, Published] = Field(default_factory=dict)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

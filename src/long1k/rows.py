@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,11 @@ class Example:
 class Prediction:
     """One model output for one benchmark item (one prompt, one or more problems).
 
-    ``answers`` are the gold answers in the order of the prompt's problems.  ``label`` is a
-    verdict that came with imported predictions; our own predictions have none.
+    ``answers`` and ``part_ids`` are the gold answers and ids of the prompt's problems, in their order.
+    ``token_ids`` is the whole output, ``forced`` pairs of places (start, end) in it that were not drawn but put
+    there to hold a budget.  ``finish_reason`` is stop, length or error (the engine gave up: no output), of
+    imported outputs what their file says.  ``budget_flag`` is natural, forced, exhausted or loop.  ``label`` is
+    a verdict that came with imported predictions; our own predictions have none.
     """
 
     prediction_id: str
@@ -128,6 +131,7 @@ class Prediction:
     benchmark: str
     question: str
     answers: tuple[str, ...]
+    part_ids: tuple[str, ...]
     arm: str
     train_seed: int | None
     checkpoint: str
@@ -135,10 +139,13 @@ class Prediction:
     seed: int | None
     prompt_token_ids: tuple[int, ...]
     text: str
+    token_ids: tuple[int, ...]
+    forced: tuple[int, ...]
     thinking: str | None
     answer_text: str | None
     finish_reason: str
     budget_flag: str | None
+    num_tokens: int | None
     num_thinking_tokens: int | None
     num_answer_tokens: int | None
     engine: str

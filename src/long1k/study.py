@@ -28,6 +28,7 @@ from long1k.chat import Chat
 from long1k.errors import DataError, EngineError, MissingExtraError
 from long1k.executors import Executor
 from long1k.executors.local import run_jobs
+from long1k.generation.base import Engine
 from long1k.interop.card import write_card
 from long1k.interop.model_card import read_figure, write_model_card
 from long1k.interop.predictions import import_predictions
@@ -37,7 +38,7 @@ from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_sources
 from long1k.rows import Example, Trace, canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.collect import collect
-from long1k.stages.predict import is_predicted, predict
+from long1k.stages.predict import EngineSpec, is_predicted, predict
 from long1k.stages.report import report
 from long1k.stages.score import score
 from long1k.stages.synthesize import synthesize
@@ -72,6 +73,7 @@ class Study:
         self.chat = Chat(load_tokenizer(str(_expand(recipe.tokenizer))), spec.thinking, spec.system, spec.template)
         self.arms = expand_arms(recipe)
         self.benchmarks = make_benchmarks(recipe.benchmarks)
+        self.engine = EngineSpec(recipe.engine)
 
     def folder(self, arm: str, seed: int) -> Path:
         """The folder of one arm and seed."""
@@ -106,7 +108,7 @@ class Study:
         """The arguments of ``predict`` for one cell."""
         return {
             "checkpoint": self.checkpoint(arm, seed), "benchmark_name": name, "benchmark": benchmark,
-            "sampling": self.recipe.sampling, "chat": self.chat, "arm": arm.name,
+            "sampling": self.recipe.sampling, "engine": self.engine, "chat": self.chat, "arm": arm.name,
             "train_seed": seed if arm.train is not None else None,
         }  # fmt: skip
 
@@ -341,8 +343,6 @@ def _train_base(job: Job) -> None:
 
 def run_cell(job: Job) -> None:
     """In a worker: train one arm with one seed, let it answer, grade the answers."""
-    from long1k.generation.hf import TransformersEngine
-
     study = _open(job)
     arm = next(arm for arm in study.arms if arm.name == job.arm)
     folder = study.folder(arm.name, job.seed)
@@ -351,14 +351,21 @@ def run_cell(job: Job) -> None:
             folder / "train", study.examples(arm, job.seed), model=study.start_model, config=arm.train,
             seed=study.train_seed(arm, job.seed), chat=study.chat,
         )  # fmt: skip
-    checkpoint = study.checkpoint(arm, job.seed)
-    for name, benchmark in study.benchmarks:
-        predict(
-            folder / "predict" / name,
-            make_engine=lambda: TransformersEngine(checkpoint, study.chat.tokenizer, study.chat.end_id),
-            **study.predict_arguments(arm, job.seed, name, benchmark),
-        )
-        score(study.score_folder(arm, job.seed, name), folder / "predict" / name, grader_name=study.recipe.grader)
+    checkpoint, running = study.checkpoint(arm, job.seed), list[Engine]()
+
+    def start() -> Engine:
+        # One engine for all benchmarks: loading a model, or starting a server's, takes longer than some of them.
+        if not running:
+            running.append(study.engine.start(checkpoint, study.chat))
+        return running[0]
+
+    try:
+        for name, benchmark in study.benchmarks:
+            predict(folder / "predict" / name, start=start, **study.predict_arguments(arm, job.seed, name, benchmark))
+            score(study.score_folder(arm, job.seed, name), folder / "predict" / name, grader_name=study.recipe.grader)
+    finally:
+        for engine in running:
+            engine.close()
 
 
 def _cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], None]) -> list[Cell]:

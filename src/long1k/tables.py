@@ -365,16 +365,18 @@ class TableWriter(Generic[R]):
         folder: where the table goes.
         row_type: the type of its rows.
         stage, config, inputs: what decides the content (see ``fingerprint``).
+        precious: unfinished work of other settings is refused, too (see ``begin``).
     """
 
     def __init__(
-        self, folder: Path, row_type: type[R], *, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]
-    ) -> None:
+        self, folder: Path, row_type: type[R], *, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str],
+        precious: bool = False,
+    ) -> None:  # fmt: skip
         self.folder, self.stage = folder, stage
         self.row_type: type[R] = row_type
         self.config, self.inputs = dict(config), dict(inputs)
         self.started = time.time()
-        begin(folder, stage, self.config, self.inputs)
+        begin(folder, stage, self.config, self.inputs, precious=precious)
 
     def _part(self, index: int) -> Path:
         return self.folder / f"part-{index:05d}.parquet"

@@ -15,12 +15,21 @@ BOXED_INSTRUCTION = "Please reason step by step, and put your final answer withi
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One prompt.  ``question`` is the problem as its source has it, without instructions."""
+    """One prompt.
+
+    ``question`` is the problem as its source has it, without instructions.  ``part_ids`` are the ids of the
+    problems asked together (empty: the item is its one problem), ``solution`` is what the source gives as a
+    model solution, if it does.
+    """
 
     item_id: str
     question: str
     messages: tuple[Message, ...]
     answers: tuple[str, ...]
+    part_ids: tuple[str, ...] = ()
+    solution: str | None = None
+    subject: str | None = None
+    level: str | None = None
 
 
 class Benchmark(Protocol):

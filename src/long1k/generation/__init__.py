@@ -1,3 +1,5 @@
-"""Engines that turn prompts (token ids) into outputs: one file an engine, one line here."""
+"""Engines: what draws a model's outputs.  One file an engine, one line here; or ``"module:Class"`` in a recipe."""
 
-ENGINES = {"transformers": "long1k.generation.hf:TransformersEngine"}
+ENGINES = {
+    "transformers": "long1k.generation.hf:TransformersEngine",
+}

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from long1k.chat import Chat
+
+
+class Budget(BaseModel):
+    """How many tokens a model may think for: budget forcing (Muennighoff et al. 2025, arXiv 2501.19393)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_thinking_tokens: int | None = Field(
+        default=None, ge=1, description="thinking that reaches it is closed by us, and an answer is drawn"
+    )
+    max_answer_tokens: int | None = Field(default=None, ge=1, description="tokens drawn after thinking we closed")
+    answer_prefix: str = Field(default="", description="text put behind the closing tag where we close the thinking")
+    min_thinking_tokens: int = Field(default=0, ge=0, description="thinking that ends before is made to go on")
+    waits: int = Field(default=1, ge=1, description="how often at most thinking is made to go on")
+    wait_text: str = Field(default="Wait", description="text put in place of the closing tag then")
+    close_loops: bool = Field(default=False, description="end thinking that repeats itself without end")
+    check_tokens: int = Field(default=2048, ge=64, description="how often repetition is looked for")
 
 
 class Sampling(BaseModel):
@@ -14,34 +34,68 @@ class Sampling(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_new_tokens: int = Field(default=1024, ge=1)
+    max_new_tokens: int = Field(default=1024, ge=1, description="of the whole output: thinking, answer, what we put in")
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0, description="0: all")
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0)
     samples: int = Field(default=1, ge=1, description="outputs a question")
-    batch_size: int = Field(default=64, ge=1)
     seed: int = 0
+    budget: Budget = Budget()
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One output to be drawn: the prompt's ids and a seed of its own."""
+    """One piece to be drawn: the ids it goes on from, a seed of its own, and how many tokens at most.
+
+    ``drawn`` counts the tokens at the end of ``prompt_ids`` that belong to the output already: an output that is
+    drawn in several pieces has several jobs of one key.  An engine that can draws position ``drawn + i`` of a
+    key from (seed, drawn + i), so that the pieces are what one piece would have been.
+    """
 
     key: str
     prompt_ids: list[int]
     seed: int
+    max_new_tokens: int
+    drawn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One finished output; ``finish_reason`` is stop or length."""
+    """What was drawn for one job.
+
+    ``finish_reason`` is stop (the end token was drawn, and stands at the end of ``token_ids``), length, or error
+    (with the reason in ``error``: the engine gave up on this job, and only on this one).  An engine that
+    is told text only sets ``text``, and ``token_ids`` to its encoding.
+    """
 
     key: str
     token_ids: list[int]
     finish_reason: str
+    text: str | None = None
+    error: str | None = None
+
+
+Done = Callable[[Output], Job | None]
+"""Takes what was drawn for a job and may answer with the job that goes on from it (of the same key)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What an engine is told of the model: its folder and the renderer of its prompts.
+
+    ``model`` of an engine that runs elsewhere holds at least the tokenizer.
+    """
+
+    model: Path
+    chat: Chat
 
 
 class Engine(Protocol):
-    """Draws outputs for prompts."""
+    """Draws outputs for prompts.  Made by ``factory(config, serving)``."""
+
+    Config: ClassVar[type[BaseModel]]
 
     @property
     def name(self) -> str:
@@ -49,10 +103,41 @@ class Engine(Protocol):
         ...
 
     @property
-    def max_positions(self) -> int:
-        """Most tokens that prompt and output may have together."""
+    def max_positions(self) -> int | None:
+        """Most tokens that prompt and output may have together; None if the engine does not say."""
         ...
 
-    def generate(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[Output]:
-        """Draw one output a job."""
+    def run(self, jobs: Sequence[Job], sampling: Sampling, done: Done, finished: Collection[str] = ()) -> None:
+        """Draw every job and what ``done`` answers with; ``done`` is called in this thread, in any order.
+
+        ``jobs`` are all jobs of the table, ``finished`` the keys that need not be drawn again: an engine whose
+        outputs depend on what else is in a batch (in the last bit of a float) makes its batches of all jobs, and
+        draws a batch again of which one job is missing.
+        """
         ...
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        ...
+
+
+class EngineFactory(Protocol):
+    """The class behind a name in ``ENGINES``."""
+
+    Config: ClassVar[type[BaseModel]]
+
+    def __call__(self, config: Any, serving: Serving) -> Engine:
+        """Start the engine (loads the model, or reaches the server)."""
+        ...
+
+
+def identity(engine: str, config: BaseModel) -> dict[str, Any]:
+    """What of an engine's configuration can change outputs: all but the fields marked ``how``.
+
+    A field that says only how the work is done (batch size, address, time-outs) is declared with
+    ``json_schema_extra={"how": True}``.
+    """
+    fields = type(config).model_fields
+    extra = {name: field.json_schema_extra for name, field in fields.items()}
+    how = {name for name, one in extra.items() if isinstance(one, dict) and one.get("how")}
+    return {"type": engine, **config.model_dump(mode="json", exclude=how)}

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from long1k.generation.base import Job, Output, Sampling
+from pydantic import BaseModel, ConfigDict, Field
+
+from long1k.generation.base import Done, Job, Output, Sampling, Serving
 from long1k.plugins import need
-from long1k.tokens import Tokenizer
 from long1k.training.checkpoint import load_model, pad_id
 from long1k.training.positions import positions_in
+
+
+class TransformersConfig(BaseModel):
+    """How a local checkpoint is run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: int = Field(default=64, ge=1, description="outputs drawn together", json_schema_extra={"how": True})
 
 
 class TransformersEngine:
@@ -21,11 +29,15 @@ class TransformersEngine:
     decides its output whatever else is in the batch.
     """
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, end_id: int) -> None:
+    Config = TransformersConfig
+
+    def __init__(self, config: TransformersConfig, serving: Serving) -> None:
+        self.config = config
         self._torch, self._transformers = need("torch"), need("transformers")
-        self._model = load_model(folder)
+        self._model = load_model(serving.model)
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         self._model.to(self._device).eval()
+        tokenizer, end_id = serving.chat.tokenizer, serving.chat.end_id
         # A model's own generation_config may hold a repetition penalty or a least length; only what
         # the recipe says may decide how outputs are drawn.
         self._model.generation_config = self._transformers.GenerationConfig(
@@ -44,8 +56,22 @@ class TransformersEngine:
         """Positions of the model, those of stretched rotary embeddings counted."""
         return positions_in(self._model.config.to_dict()) or int(self._model.config.max_position_embeddings)
 
-    def generate(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[Output]:
-        """Draw one output a job; the batch is padded on the left."""
+    def run(self, jobs: Sequence[Job], sampling: Sampling, done: Done, finished: Collection[str] = ()) -> None:
+        """Draw all jobs, in batches of prompts of like length that do not depend on what is finished."""
+        ordered = sorted(jobs, key=lambda job: (len(job.prompt_ids), job.key))
+        for at in range(0, len(ordered), self.config.batch_size):
+            batch = ordered[at : at + self.config.batch_size]
+            if all(job.key in finished for job in batch):
+                continue
+            while batch:
+                following = [done(output) for output in self._generate(batch, sampling)]
+                batch = [job for job in following if job is not None]
+
+    def close(self) -> None:
+        """Drop the model."""
+        del self._model
+
+    def _generate(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[Output]:
         torch = self._torch
         longest = max(len(job.prompt_ids) for job in batch)
         input_ids = torch.full((len(batch), longest), self._pad_id, dtype=torch.long)
@@ -59,7 +85,7 @@ class TransformersEngine:
         with torch.inference_mode():
             whole = self._model.generate(
                 input_ids=input_ids.to(self._device), attention_mask=mask.to(self._device),
-                max_new_tokens=sampling.max_new_tokens, do_sample=False, logits_processor=processors,
+                max_new_tokens=max(job.max_new_tokens for job in batch), do_sample=False, logits_processor=processors,
                 eos_token_id=self._end_id, pad_token_id=self._pad_id, use_cache=True,
             )  # fmt: skip
         for job, ids in zip(batch, whole[:, longest:].tolist(), strict=True):

@@ -77,11 +77,12 @@ def _prediction(
     return Prediction(
         prediction_id=content_id("y", name, str(number), question, response),
         problem_id=content_id("q", benchmark, question),
-        benchmark=benchmark, question=question, answers=(str(row[names["answer"]]),), arm=f"{benchmark} / {run}",
+        benchmark=benchmark, question=question, answers=(str(row[names["answer"]]),),
+        part_ids=(content_id("q", benchmark, question),), arm=f"{benchmark} / {run}",
         train_seed=None, checkpoint=run, sample_index=sample if isinstance(sample, int) else 0, seed=None,
         prompt_token_ids=(),
-        text=response, thinking=thinking.removeprefix("<think>").strip() if closed else None,
+        text=response, token_ids=(), forced=(), thinking=thinking.removeprefix("<think>").strip() if closed else None,
         answer_text=None if unclosed else answer, finish_reason=str(row.get(names["finish_reason"]) or "unknown"),
-        budget_flag=None, num_thinking_tokens=None, num_answer_tokens=None, engine="published",
+        budget_flag=None, num_tokens=None, num_thinking_tokens=None, num_answer_tokens=None, engine="published",
         label=bool(label) if isinstance(label, bool | int) else None,
     )  # fmt: skip

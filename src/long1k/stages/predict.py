@@ -1,23 +1,47 @@
-"""predict: checkpoint + benchmark -> Predictions; resumable batch by batch."""
+"""predict: checkpoint + benchmark -> Predictions; every finished sample is kept at once."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from long1k.benchmarks.base import Benchmark, Item
 from long1k.chat import Chat
-from long1k.errors import DataError
-from long1k.generation.base import Engine, Job, Sampling
+from long1k.errors import DataError, EngineError
+from long1k.generation import ENGINES
+from long1k.generation.base import Engine, Job, Output, Sampling, Serving, identity
+from long1k.generation.budget import Course, Sample
+from long1k.generation.record import FILE, open_record, read_record
+from long1k.plugins import load_plugin, validate
 from long1k.progress import progress
 from long1k.rows import Prediction, content_id, derive_seed
-from long1k.tables import Manifest, TableWriter, fingerprint, is_current, read_manifest
+from long1k.tables import PART_ROWS, Manifest, TableWriter, fingerprint, is_current, read_manifest
 from long1k.training.checkpoint import model_digest
 
-STAGE = "predict/1"
-_PARTIAL = "partial.jsonl"
+STAGE = "predict/2"
+
+
+class EngineSpec:
+    """Which engine answers, and how it is set: a name of ENGINES or ``module:Class``, and its configuration."""
+
+    def __init__(self, values: dict[str, Any] | None = None) -> None:
+        given = dict(values or {})
+        self.type = str(given.pop("type", "transformers"))
+        self._factory = load_plugin(self.type, ENGINES, "engine")
+        self.config: BaseModel = validate(self._factory.Config, given, f"engine ({self.type})")
+
+    def identity(self) -> dict[str, Any]:
+        """What of it can change outputs."""
+        return identity(self.type, self.config)
+
+    def start(self, model: Path, chat: Chat) -> Engine:
+        """Load the model, or reach the server."""
+        engine: Engine = self._factory(self.config, Serving(model, chat))
+        return engine
 
 
 def predict(
@@ -28,158 +52,153 @@ def predict(
     benchmark: Benchmark,
     sampling: Sampling,
     chat: Chat,
-    make_engine: Callable[[], Engine],
+    engine: EngineSpec,
     arm: str,
     train_seed: int | None,
+    start: Callable[[], Engine] | None = None,
 ) -> Manifest:
     """Draw ``sampling.samples`` outputs for every item; a finished table is left alone.
 
-    Each batch is appended to ``partial.jsonl`` when it is done, so a kill loses the batch in flight
-    and nothing else.  Batches are made before the first output and do not depend on what was
-    already done, so a resumed run gives what an undisturbed one gives.
+    Each sample is appended to ``samples.jsonl`` when it is finished, so a kill loses what is in flight and nothing
+    else; the next run draws what is missing.  Samples of other settings in the folder are refused or removed as
+    in every stage (see ``tables.begin``).
 
     Args:
-        checkpoint: a finished training folder or any model folder.
-        make_engine: called once, and only if something is left to do.
+        checkpoint: a finished training folder or any model folder; of a server's model one with its tokenizer.
+        engine: what answers.
+        start: gives the running engine, asked only if something is left to do; default: one of its own, closed after.
 
     Raises:
-        DataError: prompt and output together do not fit the model's positions.
+        DataError: no items, or prompt and output together do not fit the model's positions.
+        EngineError: some samples failed; all others are kept, and the same call draws only those.
     """
-    settings, inputs = _identity(checkpoint, benchmark_name, benchmark, sampling, chat, arm, train_seed)
+    settings, inputs = _identity(checkpoint, benchmark_name, benchmark, sampling, chat, engine, arm, train_seed)
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
     items = list(benchmark.load())
     if not items:
         raise DataError(f"the benchmark {benchmark_name} has no items", "check its file")
-    writer = TableWriter(out, Prediction, stage=STAGE, config=settings, inputs=inputs)
+    writer = TableWriter(out, Prediction, stage=STAGE, config=settings, inputs=inputs, precious=True)
     prompts = {item.item_id: chat.encode_prompt(item.messages) for item in items}
+    course = Course(chat, sampling)
+    keys = [(item, n, f"{item.item_id}/{n}") for item in items for n in range(sampling.samples)]
     jobs = [
-        Job(f"{item.item_id}/{n}", prompts[item.item_id], derive_seed(sampling.seed, item.item_id, n))
-        for item in items
-        for n in range(sampling.samples)
+        course.first(key, prompts[item.item_id], derive_seed(sampling.seed, item.item_id, n)) for item, n, key in keys
     ]
-    jobs.sort(key=lambda job: (len(job.prompt_ids), job.key))
-    batches = [jobs[i : i + sampling.batch_size] for i in range(0, len(jobs), sampling.batch_size)]
-    partial = out / _PARTIAL
-    done = read_partial(partial)
-    engine_name = done.pop("", {}).get("engine")
-    todo = [batch for batch in batches if any(job.key not in done for job in batch)]
-    if todo:
-        engine = make_engine()
-        longest = len(jobs[-1].prompt_ids)
-        if longest + sampling.max_new_tokens > engine.max_positions:
-            raise DataError(
-                f"the longest prompt ({longest:,} tokens) and max_new_tokens ({sampling.max_new_tokens:,}) are more "
-                f"than the model's {engine.max_positions:,} positions",
-                "lower sampling.max_new_tokens",
-            )
-        engine_name = engine.name
-        with progress(f"predict {benchmark_name} ({arm})", len(jobs)) as step, partial.open("a") as handle:
-            step(sum(len(batch) for batch in batches) - sum(len(batch) for batch in todo))
-            handle.write(json.dumps({"key": "", "engine": engine_name}) + "\n")
-            for batch in todo:
-                lines = []
-                for output in engine.generate(batch, sampling):
-                    entry = {"key": output.key, "ids": output.token_ids, "finish_reason": output.finish_reason}
-                    done[output.key] = entry
-                    lines.append(json.dumps(entry) + "\n")
-                handle.write("".join(lines))
-                handle.flush()
-                step(len(batch))
-    rows = [
-        _row(
-            item,
-            n,
-            done[f"{item.item_id}/{n}"],
-            prompts[item.item_id],
-            settings,
-            chat,
-            checkpoint,
-            engine_name or "",
-            sampling,
-        )
-        for item in items
-        for n in range(sampling.samples)
-    ]
-    writer.write_part(0, rows, rows_in=len(jobs))
-    info = {
-        "items": len(items), "engine": engine_name, "grader": benchmark.grader,
-        "finish_reasons": _count([row.finish_reason for row in rows]),
-        "mean_tokens": sum(len(done[job.key]["ids"]) for job in jobs) / len(jobs),
-        "equal_outputs": _equal_outputs(rows) if sampling.samples > 1 else 0,
-    }  # fmt: skip
-    manifest = writer.commit(1, info)
-    partial.unlink(missing_ok=True)
+    done = read_record(out / FILE)
+    if any(job.key not in done for job in jobs):
+        running = start() if start is not None else engine.start(checkpoint, chat)
+        try:
+            _check_length(running, jobs, sampling)
+            _draw(out, running, jobs, sampling, course, done, f"predict {benchmark_name} ({arm})")
+        finally:
+            if start is None:
+                running.close()
+    rows = [_row(item, n, *done[key], prompts[item.item_id], settings, chat, checkpoint) for item, n, key in keys]
+    num_parts = -(-len(rows) // PART_ROWS)
+    for index in range(num_parts):
+        writer.write_part(index, rows[index * PART_ROWS : (index + 1) * PART_ROWS])
+    manifest = writer.commit(num_parts, _info(rows, len(items), benchmark, chat))
+    (out / FILE).unlink(missing_ok=True)
     return manifest
 
 
+def _draw(
+    out: Path, engine: Engine, jobs: Sequence[Job], sampling: Sampling, course: Course,
+    done: dict[str, tuple[Sample, str]], title: str,
+) -> None:  # fmt: skip
+    """Let the engine draw what is missing; ``done`` and the record grow sample by sample."""
+    failed: list[Sample] = []
+    with progress(title, len(jobs)) as step, open_record(out / FILE, engine.name) as record:
+        step(len(done))
+
+        def after(output: Output) -> Job | None:
+            following = course.after(output)
+            if isinstance(following, Job):
+                return following
+            if following.error is not None:
+                failed.append(following)
+            elif following.key not in done:  # a batch of which one job was missing is drawn again whole
+                record.add(following)
+                done[following.key] = (following, engine.name)
+                step(1)
+            return None
+
+        engine.run(jobs, sampling, after, frozenset(done))
+    missing = sum(job.key not in done for job in jobs)
+    if missing:
+        reasons = Counter(sample.error for sample in failed).most_common(3)
+        listed = "".join(f"\n    {count:,} × {reason}" for reason, count in reasons)
+        raise EngineError(
+            f"{missing:,} of {len(jobs):,} outputs failed{listed}",
+            f"the other {len(done):,} are kept in {out}: mend the engine and run the same command again",
+        )
+
+
+def _check_length(engine: Engine, jobs: Sequence[Job], sampling: Sampling) -> None:
+    """Refuse, before anything is drawn, what does not fit the model's positions."""
+    longest = max(len(job.prompt_ids) for job in jobs)
+    if engine.max_positions is not None and longest + sampling.max_new_tokens > engine.max_positions:
+        raise DataError(
+            f"the longest prompt ({longest:,} tokens) and max_new_tokens ({sampling.max_new_tokens:,}) are more "
+            f"than the model's {engine.max_positions:,} positions",
+            "lower sampling.max_new_tokens, or serve the model with a longer context",
+        )
+
+
 def _identity(
-    checkpoint: Path, name: str, benchmark: Benchmark, sampling: Sampling, chat: Chat, arm: str, train_seed: int | None
-) -> tuple[dict[str, Any], dict[str, str]]:
+    checkpoint: Path, name: str, benchmark: Benchmark, sampling: Sampling, chat: Chat, engine: EngineSpec, arm: str,
+    train_seed: int | None,
+) -> tuple[dict[str, Any], dict[str, str]]:  # fmt: skip
     """What decides the outputs: settings, and digests of checkpoint and benchmark."""
     settings: dict[str, Any] = {
         "benchmark": name, "benchmark_config": benchmark.config.model_dump(exclude={"path"}),
-        "sampling": sampling.model_dump(),
+        "sampling": sampling.model_dump(), "engine": engine.identity(),
         "chat": chat.describe(), "arm": arm, "train_seed": train_seed,
     }  # fmt: skip
     return settings, {"checkpoint": model_digest(checkpoint), "benchmark": benchmark.digest()}
 
 
 def is_predicted(
-    out: Path, *, checkpoint: Path, benchmark_name: str, benchmark: Benchmark, sampling: Sampling, chat: Chat, arm: str,
-    train_seed: int | None,
+    out: Path, *, checkpoint: Path, benchmark_name: str, benchmark: Benchmark, sampling: Sampling, chat: Chat,
+    engine: EngineSpec, arm: str, train_seed: int | None,
 ) -> bool:  # fmt: skip
     """Whether ``predict`` with the same arguments has nothing left to do; loads no torch."""
-    return is_current(
-        out, fingerprint(STAGE, *_identity(checkpoint, benchmark_name, benchmark, sampling, chat, arm, train_seed))
-    )
-
-
-def read_partial(path: Path) -> dict[str, dict[str, Any]]:
-    """Outputs that were appended before a kill, by key; a torn last line is cut off."""
-    done: dict[str, dict[str, Any]] = {}
-    if not path.is_file():
-        return done
-    good = 0
-    with path.open("rb") as handle:
-        for line in handle:
-            try:
-                entry = json.loads(line)
-                done[entry["key"]] = entry
-            except (json.JSONDecodeError, KeyError, TypeError):
-                break
-            if not line.endswith(b"\n"):
-                break
-            good += len(line)
-    with path.open("r+b") as handle:
-        handle.truncate(good)
-    return done
+    wanted = _identity(checkpoint, benchmark_name, benchmark, sampling, chat, engine, arm, train_seed)
+    return is_current(out, fingerprint(STAGE, *wanted))
 
 
 def _row(
-    item: Item, sample: int, entry: dict[str, Any], prompt_ids: list[int], settings: dict[str, Any], chat: Chat,
-    checkpoint: Path, engine: str, sampling: Sampling,
+    item: Item, number: int, sample: Sample, engine: str, prompt_ids: list[int], settings: dict[str, Any], chat: Chat,
+    checkpoint: Path,
 ) -> Prediction:  # fmt: skip
-    text = chat.tokenizer.decode(entry["ids"])
+    text = sample.text if sample.text is not None else chat.tokenizer.decode(sample.token_ids)
     split = chat.split_answer(text)
-    answer_tokens = None if split.answer is None else len(chat.tokenizer.encode(split.answer))
     return Prediction(
         prediction_id=content_id(
-            "y", settings["benchmark"], item.item_id, settings["arm"], str(settings["train_seed"]), str(sample)
+            "y", settings["benchmark"], item.item_id, settings["arm"], str(settings["train_seed"]), str(number)
         ),
         problem_id=item.item_id, benchmark=settings["benchmark"], question=item.question, answers=item.answers,
-        arm=settings["arm"], train_seed=settings["train_seed"], checkpoint=checkpoint.name, sample_index=sample,
-        seed=derive_seed(sampling.seed, item.item_id, sample), prompt_token_ids=tuple(prompt_ids), text=text,
-        thinking=split.thinking, answer_text=split.answer, finish_reason=entry["finish_reason"], budget_flag=None,
+        part_ids=item.part_ids or (item.item_id,), arm=settings["arm"], train_seed=settings["train_seed"],
+        checkpoint=checkpoint.name, sample_index=number,
+        seed=derive_seed(settings["sampling"]["seed"], item.item_id, number), prompt_token_ids=tuple(prompt_ids),
+        text=text, token_ids=tuple(sample.token_ids), forced=tuple(at for pair in sample.forced for at in pair),
+        thinking=split.thinking, answer_text=split.answer, finish_reason=sample.finish_reason,
+        budget_flag=sample.budget_flag, num_tokens=len(sample.token_ids),
         num_thinking_tokens=None if split.thinking is None else len(chat.tokenizer.encode(split.thinking)),
-        num_answer_tokens=answer_tokens, engine=engine, label=None,
+        num_answer_tokens=None if split.answer is None else len(chat.tokenizer.encode(split.answer)),
+        engine=engine, label=None,
     )  # fmt: skip
 
 
-def _count(values: Sequence[str]) -> dict[str, int]:
-    return {value: values.count(value) for value in sorted(set(values))}
-
-
-def _equal_outputs(rows: Sequence[Prediction]) -> int:
-    """Outputs that repeat an earlier sample of the same question; many of them mean broken seeds."""
-    return len(rows) - len({(row.problem_id, row.text) for row in rows})
+def _info(rows: Sequence[Prediction], num_items: int, benchmark: Benchmark, chat: Chat) -> dict[str, Any]:
+    """The account of a table of predictions."""
+    return {
+        "items": num_items, "engine": ", ".join(sorted({row.engine for row in rows})), "grader": benchmark.grader,
+        "finish_reasons": dict(sorted(Counter(row.finish_reason for row in rows).items())),
+        "budget_flags": dict(sorted(Counter(row.budget_flag or "unknown" for row in rows).items())),
+        "mean_tokens": sum(row.num_tokens or 0 for row in rows) / len(rows),
+        # Outputs that repeat an earlier sample of the same question; many of them mean broken seeds.
+        "equal_outputs": len(rows) - len({(row.problem_id, row.text) for row in rows}),
+        "tokenizer_folder": str(chat.tokenizer.folder),
+    }  # fmt: skip
