@@ -233,6 +233,8 @@ class _Plan:
             self.system = system if system is not None else added
             self.context = _has_context(folder, source)
             self.info = {"template": self.template, "mask_history": self.context}
+            # What cannot be said in its training file is refused here, before any sample is written.
+            llamafactory.training_file(str(self.template), 1, self.context, config.training)
 
     def row(self, example: Example) -> _Row | Refusal:
         """The row of a sample, or why the format cannot hold it."""
