@@ -1,6 +1,7 @@
-"""Kills a study with SIGKILL at random moments, resumes it each time, and compares every digest.
+"""Kills a study, or one command, with SIGKILL at random moments, resumes it each time, and compares every digest.
 
     python scripts/kill_and_resume.py --kills 10 --work runs/kill-test [--smoke]
+    python scripts/kill_and_resume.py --kills 20 --work kills --command "predict model --benchmark micro"
 
 An undisturbed run comes first; then a second one is killed (the whole process group, workers
 and all) at moments drawn over the time that the first one took, and resumed by the same
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,19 +23,13 @@ import time
 from pathlib import Path
 
 
-def command(recipe: str, runs: Path, smoke: bool, extra: list[str]) -> list[str]:
-    """The command line of one run."""
-    return [
-        sys.executable,
-        "-m",
-        "long1k.cli",
-        "run",
-        recipe,
-        "--runs",
-        str(runs),
-        *(["--smoke"] if smoke else []),
-        *extra,
-    ]
+def command(options: argparse.Namespace, out: Path) -> list[str]:
+    """The command line of one run: of a study, or of the command that was given, with its output folder."""
+    start = [sys.executable, "-m", "long1k.cli"]
+    if options.command is not None:
+        return [*start, *shlex.split(options.command), "--out", str(out)]
+    extra = [part for text in options.sets for part in ("--set", text)]
+    return [*start, "run", options.recipe, "--runs", str(out), *(["--smoke"] if options.smoke else []), *extra]
 
 
 def digests(runs: Path) -> dict[str, str]:
@@ -44,6 +40,12 @@ def digests(runs: Path) -> dict[str, str]:
     }
 
 
+def progress(folder: Path) -> str:
+    """How far a run has come: tables that are finished, and outputs of one that is being predicted."""
+    kept = sum(path.read_bytes().count(b"\n") for path in folder.rglob("samples.jsonl"))
+    return f"{len(digests(folder))} finished" + (f", {kept:,} outputs kept" if kept else "")
+
+
 def main() -> int:
     """Run, kill, resume, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,14 +54,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--work", type=Path, required=True, help="a folder of its own; emptied first")
+    parser.add_argument("--command", help="in place of a recipe: a long1k command with its options, without --out")
     parser.add_argument("--set", dest="sets", action="append", default=[], help="passed on to long1k run")
     options = parser.parse_args()
     shutil.rmtree(options.work, ignore_errors=True)
-    extra = [part for text in options.sets for part in ("--set", text)]
     whole, killed = options.work / "whole", options.work / "killed"
 
     started = time.time()
-    subprocess.run(command(options.recipe, whole, options.smoke, extra), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(options, whole), check=True, stdout=subprocess.DEVNULL)
     took = time.time() - started
     print(f"undisturbed: {took:.1f} s, {len(digests(whole))} tables and checkpoints", flush=True)
 
@@ -72,7 +74,7 @@ def main() -> int:
         # Start-up is repeated by every resumed run: it is not progress.
         wait = moment - done + (2.5 if number > 1 else 0.0)
         process = subprocess.Popen(
-            command(options.recipe, killed, options.smoke, extra),
+            command(options, killed),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         try:
@@ -81,13 +83,13 @@ def main() -> int:
             continue
         except subprocess.TimeoutExpired:
             pass
-        finished = len(digests(killed)) if killed.exists() else 0
+        finished = progress(killed)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         done = moment
         kills += 1
-        print(f"kill {number} at about {moment:.1f} s of work: {finished} finished", flush=True)
-    subprocess.run(command(options.recipe, killed, options.smoke, extra), check=True, stdout=subprocess.DEVNULL)
+        print(f"kill {number} at about {moment:.1f} s of work: {finished}", flush=True)
+    subprocess.run(command(options, killed), check=True, stdout=subprocess.DEVNULL)
 
     first, second = digests(whole), digests(killed)
     different = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
