@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from types import TracebackType
 
+from long1k.grading.base import Case, Grade, grade_by_rule
 from long1k.grading.normalize import MAX_ANSWER_CHARS, UNITS, normalize, prepare, rational, split
 from long1k.grading.pool import GraderPool, Verdict
 
@@ -127,6 +128,10 @@ class MathGrader:
         found.update(zip(hard, self._pool.run(cleaned), strict=True))
         self._memo.update((pair, v) for pair, v in found.items() if v.status in ("correct", "wrong"))
         return [found[gold, answer] for gold, answer in pairs]
+
+    def grade(self, cases: Sequence[Case]) -> list[Grade]:
+        """One grade a case, in order."""
+        return grade_by_rule(self.grade_many, cases)
 
     def close(self) -> None:
         """End the worker processes."""
