@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from long1k.errors import DataError
 from long1k.grading.math import decide
 from long1k.grading.normalize import normalize
-from long1k.rows import STATUSES, Prediction, Score
+from long1k.rows import STATUSES
+from long1k.scored import ENDS, end_of, joined
 from long1k.statistics.passing import majority, pass_at_k
 from long1k.statistics.rates import crossed_mean
-from long1k.tables import iter_columns, read_manifest
 
 _COLUMNS = ("prediction_id", "problem_id", "benchmark", "arm", "train_seed", "answers", "finish_reason")
 Cell = tuple[str, str, int | None]
@@ -37,7 +36,7 @@ class _Table:
 
     questions: dict[tuple[str, int], _Question] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
-    ends: dict[str, list[int]] = field(default_factory=lambda: {"finished": [0, 0], "cut": [0, 0]})
+    ends: dict[str, list[int]] = field(default_factory=lambda: {name: [0, 0] for name in ENDS})
 
 
 def rates(
@@ -58,7 +57,7 @@ def rates(
         DataError: the predictions are not there, or not those that were graded.
     """
     tables: dict[Cell, _Table] = {}
-    for row, one in joined(scores, predictions):
+    for row, one in joined(scores, _COLUMNS, predictions):
         table = tables.setdefault((row["benchmark"], row["arm"], row["train_seed"]), _Table())
         right = one["status"] == "correct"
         question = table.questions.setdefault((row["problem_id"], one["part"]), _Question())
@@ -67,37 +66,13 @@ def rates(
         if not right and one["extracted"] is not None:
             question.votes[normalize(one["extracted"])] += 1
         table.statuses[one["status"]] += 1
-        end = table.ends["cut" if row["finish_reason"] == "length" else "finished"]
+        end = table.ends[end_of(row["finish_reason"])]
         end[0] += right
         end[1] += 1
     return [
         {"benchmark": benchmark, "arm": arm, "train_seed": seed, **_rates(table, ks, confidence)}
         for (benchmark, arm, seed), table in sorted(tables.items(), key=lambda item: (item[0][:2], item[0][2] or 0))
     ]
-
-
-def joined(scores: Path, predictions: Path | None = None) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Predictions (some columns) with each of their scores, in order, a few at a time in memory."""
-    folder = graded_predictions(scores, predictions)
-    columns = ("prediction_id", "part", "status", "extracted", "note")
-    written = iter_columns(scores, Score, columns)
-    for row in iter_columns(folder, Prediction, _COLUMNS):
-        for _ in row["answers"]:
-            one = next(written)
-            if one["prediction_id"] != row["prediction_id"]:
-                raise DataError(f"{scores} does not follow the order of {folder}", "score them again")
-            yield row, one
-
-
-def graded_predictions(scores: Path, predictions: Path | None = None) -> Path:
-    """The folder of the predictions that were graded, checked by its digest."""
-    manifest = read_manifest(scores)
-    folder = predictions or Path(str(manifest.info.get("predictions_folder") or ""))
-    if predictions is None and not (folder / "manifest.json").is_file():
-        raise DataError(f"the predictions that {scores} grades are not in {folder}", "say where: --predictions FOLDER")
-    if read_manifest(folder).digest != manifest.inputs.get("predictions"):
-        raise DataError(f"{scores} grades other predictions than those in {folder}", "score these, or name the others")
-    return folder
 
 
 def _rates(table: _Table, ks: Sequence[int], confidence: float) -> dict[str, Any]:
@@ -133,6 +108,8 @@ def groups_of(correct: int, others: Mapping[str, int]) -> list[tuple[int, bool]]
     """Votes by answer: all right answers are one, of the others those that text and arithmetic find equal."""
     groups: dict[str, int] = {}
     for text, votes in sorted(others.items(), key=lambda item: (-item[1], item[0])):
-        same = next((known for known in groups if (v := decide(known, text)) is not None and v.status == "correct"), text)
+        same = next(
+            (known for known in groups if (v := decide(known, text)) is not None and v.status == "correct"), text
+        )
         groups[same] = groups.get(same, 0) + votes
     return [(correct, True), *((votes, False) for votes in groups.values())]

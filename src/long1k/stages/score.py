@@ -19,6 +19,7 @@ from long1k.grading.replies import AskStarter, Query, Told
 from long1k.plugins import load_plugin, validate
 from long1k.progress import progress
 from long1k.rows import STATUSES, Prediction, Score
+from long1k.scored import ENDS, end_of
 from long1k.tables import Manifest, TableWriter, fingerprint, is_current, iter_columns, read_manifest
 
 STAGE = "score/2"
@@ -163,7 +164,7 @@ def _chunks(predictions: Path) -> Iterator[list[dict[str, Any]]]:
 def _info(out: Path, num_parts: int, predictions: Path, source: Manifest, grader: str) -> dict[str, Any]:
     """The account of a table of scores: by status, on finished and on cut outputs, against labels."""
     statuses: Counter[str] = Counter()
-    ends: dict[str, list[int]] = {"finished": [0, 0], "cut": [0, 0]}
+    ends: dict[str, list[int]] = {name: [0, 0] for name in ENDS}
     labelled = agreed = 0
     scores = _written(out, num_parts)
     columns = ("prediction_id", "answers", "finish_reason", "label")
@@ -172,7 +173,7 @@ def _info(out: Path, num_parts: int, predictions: Path, source: Manifest, grader
             one = next(scores)
             assert one["prediction_id"] == row["prediction_id"]
             statuses[one["status"]] += 1
-            end = ends["cut" if row["finish_reason"] == "length" else "finished"]
+            end = ends[end_of(row["finish_reason"])]
             end[0] += one["status"] == "correct"
             end[1] += 1
             # A failed grade is no verdict, and a label speaks of a whole output.
