@@ -116,14 +116,9 @@ def rates_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(f"    avg@{samples:<6} {_interval(one['avg_at_n'])}")
         if n["max"] > 1:
             lines.append(f"    maj@{samples:<6} {_interval(one['maj_at_n'])}")
-        lines.append(
-            "    in %, with the 95 % interval over questions; "
-            + ", ".join(
-                f"{'outputs of unknown end' if name == 'unknown' else name + ' outputs'} {end['correct']:,} of {end['of']:,} correct"
-                for name, end in one["ends"].items()
-                if end["of"]
-            )
-        )
+        words = {"finished": "finished outputs", "cut": "cut outputs", "unknown": "outputs of unknown end"}
+        ends = (f"{words[e]} {v['correct']:,} of {v['of']:,} correct" for e, v in one["ends"].items() if v["of"])
+        lines.append(f"    in %, with the 95 % interval over questions; {', '.join(ends)}")
         if one["not_gradable"]:
             lines.append(f"    {one['not_gradable']:,} could not be graded, and count as not correct")
     return lines
