@@ -140,6 +140,10 @@ class MathGrader:
         self._pool = GraderPool(num_workers, timeout_seconds, memory_mib)
         self._memo: dict[tuple[str, str], Verdict] = {}
 
+    def start(self) -> None:
+        """Start the worker processes now (they take about a second), not with the first pair that needs them."""
+        self._pool.start()
+
     def grade_many(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """Return a verdict for each (gold, answer), in order."""
         if len(self._memo) > _MAX_MEMO:
