@@ -16,6 +16,7 @@ from long1k.executors.local import THREADS
 # name -> threads of either side (None: all cores)
 FILES: dict[str, int | None] = {
     "tokens": None, "near_duplicates": 1, "decontamination": 1, "fuzzy": 1, "pairing": 1, "collect": 1,
+    "scoring": 1,
     "training": None,
 }  # fmt: skip
 _HERE = "--here"

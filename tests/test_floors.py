@@ -52,6 +52,7 @@ TOP = (
     "provenance",
     "recipe",
     "cli_predict",
+    "cli_score",
     "arm_controls",
     "arms",
     "arm_kinds",

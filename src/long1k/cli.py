@@ -16,6 +16,7 @@ from long1k.cli_data import add_commands as add_data_commands
 from long1k.cli_plan import add_commands as add_plan_commands
 from long1k.cli_pool import add_commands as add_pool_commands
 from long1k.cli_predict import add_commands as add_predict_commands
+from long1k.cli_score import add_commands as add_score_commands
 from long1k.cli_train import add_commands as add_train_commands
 from long1k.errors import DataError, Long1kError, StoppedError
 
@@ -88,6 +89,7 @@ add_train_commands(app)
 
 
 add_predict_commands(app)
+add_score_commands(app)
 add_pool_commands(app)
 add_data_commands(app)
 add_plan_commands(app)

@@ -1,4 +1,4 @@
-"""Commands that ask a model and judge its answers: predict, score."""
+"""The command that asks a model: predict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from long1k.cli_common import Out, Thinking, Workers, chat_from, chat_of, pair
+from long1k.cli_common import Out, Thinking, chat_from, chat_of, pair
 
 Sets = Annotated[list[str], typer.Option("--set", help="A key of the sampling, e.g. temperature=0.6. May be repeated.")]
 
@@ -106,28 +106,8 @@ def _warn(info: dict[str, Any], total: int) -> None:
         print(f"warning: {100 * cut / total:.1f} % of outputs were cut at max_new_tokens", file=sys.stderr)
 
 
-def score(
-    predictions: Annotated[Path, typer.Argument(help="Folder made by predict or import.")],
-    out: Out,
-    grader: Annotated[str, typer.Option(help="math, choice, or module:Class.")] = "math",
-    disagreements: Annotated[
-        Path | None, typer.Option(help="Write rows where verdict and label differ (JSON Lines).")
-    ] = None,
-    workers: Workers = 1,
-) -> None:
-    """Grade predictions; where they came with labels, compare."""
-    from long1k.stages.score import score as stage
-    from long1k.summary import score_summary, write_disagreements
-
-    manifest = stage(out, predictions, grader_name=grader, num_workers=workers)
-    print(score_summary(out, predictions, manifest), flush=True)
-    if disagreements is not None:
-        print(f"{write_disagreements(disagreements, predictions, out):,} disagreements in {disagreements}", flush=True)
-
-
 def add_commands(app: typer.Typer) -> None:
     """Put this file's commands into the command line."""
     app.command(
         epilog="Example:  long1k predict checkpoint --benchmark math500 --option path=math500.jsonl --out predictions"
     )(predict)
-    app.command(epilog="Example:  long1k score predictions --out scores")(score)

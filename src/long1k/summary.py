@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError
-from long1k.rows import Prediction, Score
-from long1k.tables import Manifest, read_table
+from long1k.scored import joined
+from long1k.tables import Manifest
 
 WIDTH = 100
 
@@ -94,19 +94,58 @@ def score_summary(out: Path, predictions: Path, manifest: Manifest) -> str:
         )
         by_run: dict[str, list[bool]] = {}
         for row, one in labelled(predictions, out):
-            if one.status in ("error", "timeout"):
+            if one["status"] in ("error", "timeout"):
                 continue
-            by_run.setdefault(row.arm, []).append((one.status == "correct") == row.label)
+            by_run.setdefault(row["arm"], []).append((one["status"] == "correct") == row["label"])
         lines += [f"    {sum(v):>6,} / {len(v):<6,} {run}" for run, v in sorted(by_run.items())]
     return "\n".join(lines)
 
 
-def labelled(predictions: Path, scores: Path) -> Iterator[tuple[Prediction, Score]]:
-    """Predictions that came with a label, each with its verdict."""
-    rows = {row.prediction_id: row for row in read_table(predictions, Prediction)}
-    for one in read_table(scores, Score):
-        row = rows[one.prediction_id]
-        if row.label is not None:
+def rates_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rates of each benchmark, arm and seed: a block of lines each, n and denominators always shown."""
+    lines: list[str] = []
+    for one in found:
+        n = one["samples"]
+        samples = f"{n['min']:,}" if n["min"] == n["max"] else f"{n['min']:,}-{n['max']:,}"
+        seed = "" if one["train_seed"] is None else f", seed {one['train_seed']}"
+        arm = one["arm"] if one["arm"].startswith(one["benchmark"]) else f"{one['benchmark']}, {one['arm']}"
+        lines.append(f"  {arm}{seed}: {one['questions']:,} questions, n = {samples} samples each")
+        for k, rate in one["pass_at_k"].items():
+            value = _interval(rate) if rate is not None else f"unknown: some question has fewer than {k} samples"
+            lines.append(f"    pass@{k:<5} {value}")
+        lines.append(f"    avg@{samples:<6} {_interval(one['avg_at_n'])}")
+        if n["max"] > 1:
+            lines.append(f"    maj@{samples:<6} {_interval(one['maj_at_n'])}")
+        words = {"finished": "finished outputs", "cut": "cut outputs", "unknown": "outputs of unknown end"}
+        ends = (f"{words[e]} {v['correct']:,} of {v['of']:,} correct" for e, v in one["ends"].items() if v["of"])
+        lines.append(f"    in %, with the 95 % interval over questions; {', '.join(ends)}")
+        if one["not_gradable"]:
+            lines.append(f"    {one['not_gradable']:,} could not be graded, and count as not correct")
+    return lines
+
+
+def agree_summary(found: Mapping[str, Any]) -> str:
+    """Agreement of two graders in a few lines."""
+    lines = [f"A: {found['a']}", f"B: {found['b']}"]
+    if found["agreement"] is None:
+        lines.append("  nothing that both could grade")
+    else:
+        kappa = "not defined (both always say the same)" if found["kappa"] is None else f"{found['kappa']:.3f}"
+        lines.append(f"  agree on {100 * found['agreement']:.2f} % of {found['compared']:,}; Cohen's kappa {kappa}")
+        lines.append(
+            f"  correct by both {found['both_correct']:,}, by A only {found['only_a_correct']:,}, by B only "
+            f"{found['only_b_correct']:,}, by neither {found['neither_correct']:,}"
+        )
+    if found["not_compared"]:
+        lines.append(f"  {found['not_compared']:,} could not be graded by one of them, and are not compared")
+    return "\n".join(lines)
+
+
+def labelled(predictions: Path, scores: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Predictions that came with a label (some columns), each with its verdict."""
+    columns = ("prediction_id", "arm", "question", "answers", "label")
+    for row, one in joined(scores, columns, predictions):
+        if row["label"] is not None:
             yield row, one
 
 
@@ -114,18 +153,18 @@ def write_disagreements(path: Path, predictions: Path, scores: Path) -> int:
     """Write every labelled prediction whose label and verdict differ; returns how many."""
     lines = []
     for row, one in labelled(predictions, scores):
-        if one.status not in ("error", "timeout") and (one.status == "correct") != row.label:
+        if one["status"] not in ("error", "timeout") and (one["status"] == "correct") != row["label"]:
             lines.append(
                 json.dumps(
                     {
-                        "prediction_id": row.prediction_id,
-                        "run": row.arm,
-                        "question": row.question,
-                        "gold": row.answers[one.part],
-                        "extracted": one.extracted,
-                        "status": one.status,
-                        "note": one.note,
-                        "label": row.label,
+                        "prediction_id": row["prediction_id"],
+                        "run": row["arm"],
+                        "question": row["question"],
+                        "gold": row["answers"][one["part"]],
+                        "extracted": one["extracted"],
+                        "status": one["status"],
+                        "note": one["note"],
+                        "label": row["label"],
                     },
                     ensure_ascii=False,
                 )

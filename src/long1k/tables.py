@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from long1k.errors import DataError, IncompleteError
-from long1k.rows import SCHEMA_VERSION, R, Reject, canonical_json, from_arrow, schema_of, to_arrow
+from long1k.rows import SCHEMA_VERSION, R, Reject, Row, canonical_json, from_arrow, schema_of, to_arrow
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
@@ -481,6 +481,30 @@ def iter_table(folder: Path, row_type: type[R]) -> Iterator[R]:
                     "check that the folder is the output of the right stage",
                 )
             yield from from_arrow(part, row_type)
+
+
+def iter_columns(
+    folder: Path, row_type: type[Row], columns: Sequence[str], batch_rows: int = 256
+) -> Iterator[dict[str, Any]]:
+    """Some columns of a complete table, row by row, with ``batch_rows`` rows in memory at a time.
+
+    Raises:
+        DataError: a part cannot be read, or holds other rows.
+    """
+    names = schema_of(row_type).names
+    for name in sorted(read_manifest(folder).files):
+        if not name.startswith("part-"):
+            continue
+        try:
+            with pq.ParquetFile(folder / name) as part:
+                if part.schema_arrow.names != names:
+                    raise DataError(
+                        f"{folder} holds no {row_type.__name__} rows", "check that it is the output of the right stage"
+                    )
+                for batch in part.iter_batches(batch_size=batch_rows, columns=list(columns)):
+                    yield from batch.to_pylist()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"{folder / name} cannot be read: {error}", "run the stage again") from None
 
 
 def read_table(folder: Path, row_type: type[R]) -> list[R]:

@@ -9,3 +9,7 @@ GRADERS: dict[str, str] = {
     "math": "long1k.grading.math:MathGrader",
     "choice": "long1k.grading.choice:ChoiceGrader",
 }
+JUDGES: dict[str, str] = {
+    "judge": "long1k.grading.judge:Judge",
+    "judge-paper": "long1k.grading.judge_paper:PaperJudge",
+}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from types import TracebackType
 
+from long1k.grading.base import Case, Grade, grade_by_rule
 from long1k.grading.normalize import MAX_ANSWER_CHARS, prepare
 from long1k.grading.pool import Verdict
 
@@ -41,6 +42,10 @@ class ChoiceGrader:
     def grade_many(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """Return a verdict for each (gold, answer), in order."""
         return [self._grade(gold, answer) for gold, answer in pairs]
+
+    def grade(self, cases: Sequence[Case]) -> list[Grade]:
+        """One grade a case, in order."""
+        return grade_by_rule(self.grade_many, cases)
 
     @staticmethod
     def _grade(gold: str, answer: str) -> Verdict:

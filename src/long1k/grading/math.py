@@ -12,12 +12,20 @@ from collections.abc import Sequence
 from fractions import Fraction
 from types import TracebackType
 
+from long1k.grading.base import Case, Grade, grade_by_rule
+from long1k.grading.closed import compare
 from long1k.grading.normalize import MAX_ANSWER_CHARS, UNITS, normalize, prepare, rational, split
 from long1k.grading.pool import GraderPool, Verdict
 
 __all__ = ["MathGrader", "Verdict", "decide", "normalize"]
 
 _MAX_MEMO = 200_000
+_ANY_DIGIT = re.compile(r"[0-9]")
+_WORD = re.compile(r"[a-z]{4,}")
+_SPELLED = re.compile(
+    r"zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|teen|twenty|thirty|forty|fifty|hundred|"
+    r"thousand|million|half|third|quarter|dozen|infinit|null|once|twice|thrice"
+)
 _BASED = re.compile(r"(\w+)_\{?(\d{1,2})\}?")
 _DIGITS = re.compile(r"[0-9][0-9A-Fa-f]*")
 # A choice quoted with its text: "(B) 3(1 + r/10)^x = 7".
@@ -58,6 +66,27 @@ def decide(gold: str, answer: str) -> Verdict | None:
         # A decimal may be a rounding of the gold: how close is close enough is Math-Verify's to say.
         if "." not in left.core + right.core:
             return Verdict("wrong", "different numbers")
+    if "%" in (left.unit, right.unit) or (left.name and right.name and left.name != right.name):
+        return None
+    return _in_closed_form(left.core, right.core) or _word(left.core, right.core)
+
+
+def _in_closed_form(gold: str, answer: str) -> Verdict | None:
+    """Compare numbers with roots and pi, polynomials, tuples, matrices and sets of them exactly."""
+    same = compare(gold, answer)
+    if same is None or (same and not _ANY_DIGIT.search(gold + answer)):
+        return None  # letters alone may be names: AB and BA
+    return Verdict("correct", "equal values") if same else Verdict("wrong", "different values")
+
+
+def _word(gold: str, answer: str) -> Verdict | None:
+    """A word is neither a number nor another word; spelled numbers and products of the same letters may be."""
+    if not _WORD.fullmatch(answer) or _SPELLED.search(answer):
+        return None
+    if rational(gold) is not None:
+        return Verdict("wrong", "a word, not a number")
+    if _WORD.fullmatch(gold) and not _SPELLED.search(gold) and sorted(gold) != sorted(answer):
+        return Verdict("wrong", "different words")
     return None
 
 
@@ -105,11 +134,15 @@ class MathGrader:
     """
 
     name = "math"
-    version = "2"
+    version = "3"
 
     def __init__(self, num_workers: int = 1, timeout_seconds: float = 5.0, memory_mib: int = 2048) -> None:
         self._pool = GraderPool(num_workers, timeout_seconds, memory_mib)
         self._memo: dict[tuple[str, str], Verdict] = {}
+
+    def start(self) -> None:
+        """Start the worker processes now (they take about a second), not with the first pair that needs them."""
+        self._pool.start()
 
     def grade_many(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """Return a verdict for each (gold, answer), in order."""
@@ -127,6 +160,10 @@ class MathGrader:
         found.update(zip(hard, self._pool.run(cleaned), strict=True))
         self._memo.update((pair, v) for pair, v in found.items() if v.status in ("correct", "wrong"))
         return [found[gold, answer] for gold, answer in pairs]
+
+    def grade(self, cases: Sequence[Case]) -> list[Grade]:
+        """One grade a case, in order."""
+        return grade_by_rule(self.grade_many, cases)
 
     def close(self) -> None:
         """End the worker processes."""

@@ -68,6 +68,16 @@ class GraderPool:
         self._workers: list[_Worker] = []
         self._closed = False
 
+    def start(self) -> None:
+        """Start all workers now, and wait until they are ready; else they start with the first pairs."""
+        self._workers = [worker for worker in self._workers if not worker.is_gone()]
+        while len(self._workers) < self.num_workers:
+            self._workers.append(_Worker(self._check, self.memory_mib, self.timeout_seconds))
+        while not all(worker.ready for worker in self._workers):
+            self._wait()
+            for worker in self._workers:
+                worker.poll()
+
     def run(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """Return one verdict for each (gold, answer), in the order of `pairs`.
 
