@@ -79,6 +79,45 @@ def balance_summary(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
+MAX_CUT = 0.02
+"""Share of outputs cut at the limit above which an accuracy says more about the limit than about the model."""
+
+
+def predict_summary(out: Path, manifest: Manifest) -> str:
+    """Outputs, how they ended, how long they are, and what of the benchmark was not asked."""
+    info = manifest.info
+    ends = ", ".join(f"{reason} {count:,}" for reason, count in info["finish_reasons"].items())
+    lines = [
+        f"{out}: {manifest.rows_out:,} outputs to {info['items']:,} questions ({ends}), "
+        f"{info['mean_tokens']:.0f} tokens each on average"
+    ]
+    source = info.get("source", {})
+    left_out = source.get("left_out", {})
+    if left_out:
+        why = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items())
+        lines.append(f"  not asked, of {source['rows']:,} rows: {why}")
+    for k, one in source.get("passes", {}).items():
+        what = "in a shorter prompt" if source["leftover"] == "short" else "left out"
+        rest = f", {one['leftover']} problems {what}" if one["leftover"] else ""
+        lines.append(f"  {k} a prompt: {one['prompts']:,} prompts{rest}")
+    return "\n".join(lines)
+
+
+def predict_warnings(manifest: Manifest) -> list[str]:
+    """What makes figures from these outputs doubtful, each with what to do."""
+    info, found = manifest.info, []
+    total = max(1, manifest.rows_out)
+    cut = info["finish_reasons"].get("length", 0) / total
+    if cut > MAX_CUT:
+        found.append(
+            f"{100 * cut:.1f} % of outputs were cut at max_new_tokens, and count as without an answer: raise it, or "
+            "report accuracy on finished outputs too"
+        )
+    if (alarm := info.get("repeats", {}).get("alarm")) is not None:
+        found.append(f"{alarm}; look at the engine's seeds before taking a mean over samples")
+    return found
+
+
 def score_summary(out: Path, predictions: Path, manifest: Manifest) -> str:
     """Verdicts by status, accuracy with its denominator, agreement with labels by run."""
     statuses = manifest.info["statuses"]

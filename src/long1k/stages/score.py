@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from long1k.grading import GRADERS
+from long1k.grading import AUTO, GRADERS, grader_for
 from long1k.grading.extract import Extracted, extract_parts
 from long1k.plugins import load_plugin
 from long1k.progress import progress
@@ -16,13 +16,14 @@ from long1k.tables import Manifest, TableWriter, fingerprint, is_current, read_m
 STAGE = "score/1"
 
 
-def score(out: Path, predictions: Path, *, grader_name: str = "math", num_workers: int = 1) -> Manifest:
+def score(out: Path, predictions: Path, *, grader_name: str = AUTO, num_workers: int = 1) -> Manifest:
     """Grade every part of every prediction; a finished table is left alone.
 
     The status of a part is ``truncated`` if the output was cut before it gave an answer, ``no_answer``
     if it ended without one (thinking that was never closed gives none), else the grader's verdict.
     """
     source = read_manifest(predictions)
+    grader_name = grader_for(grader_name, source.info)
     factory = load_plugin(grader_name, GRADERS, "grader")
     settings: dict[str, Any] = {"grader": grader_name, "version": factory.version}
     inputs = {"predictions": source.digest}
