@@ -40,7 +40,7 @@ def source_check(benchmark: Benchmark, items: Sequence[Item]) -> Check:
 
 def first_prompt(items: Sequence[Item], chat: Chat | None, *, withheld: bool) -> Check:
     """The first prompt as the model sees it, and its length in tokens."""
-    item = items[0]
+    item = max(items, key=lambda one: len(one.part_ids))  # the first of those that ask most together
     if chat is None:
         text, length = "\n".join(f"{m.role}: {m.content}" for m in item.messages), "give --model to count tokens"
     else:
