@@ -13,7 +13,6 @@ import yaml
 from long1k.errors import RecipeError
 from long1k.recipe import load_recipe, make_samplings
 from long1k.rows import Prediction, Score
-from long1k.stages.score import score
 from long1k.study import Study
 from long1k.tables import read_manifest, read_table
 from scripted import ScriptedEngine, letters, model_folder
@@ -80,7 +79,9 @@ def test_several_problems_a_prompt_are_graded_by_part(model: Path, tmp_path: Pat
     assert "2 a prompt: 4 prompts, 1 problems in a shorter prompt" in ran.out
     rows = read_table(tmp_path / "out", Prediction)
     assert sorted(len(r.part_ids) for r in rows) == [1, 1, 2, 2, 2, 3, 3]
-    score(tmp_path / "scores", tmp_path / "out")
+    summary = long1k("score", tmp_path / "out", "--out", tmp_path / "scores").out
+    assert "1 a prompt, problem 1: 2 of 2 correct" in summary
+    assert "3 a prompt, problem 3: 2 of 2 correct (100.0 %)" in summary
     scores = read_table(tmp_path / "scores", Score)
     assert len(scores) == 14
     assert {s.status for s in scores} == {"correct"}

@@ -10,7 +10,7 @@ from typing import Any
 
 from long1k.errors import DataError
 from long1k.rows import Prediction, Score
-from long1k.tables import Manifest, read_table
+from long1k.tables import Manifest, iter_table, read_table
 
 WIDTH = 100
 
@@ -126,6 +126,7 @@ def score_summary(out: Path, predictions: Path, manifest: Manifest) -> str:
         f"{out}: {right:,} of {manifest.rows_out:,} correct ({100 * right / max(1, manifest.rows_out):.1f} %)",
         "  " + ", ".join(f"{status} {count:,}" for status, count in statuses.items()),
     ]
+    lines += _by_position(out)
     if "label_agreement" in manifest.info:
         lines.append(
             f"  agrees with the labels on {100 * manifest.info['label_agreement']:.2f} % "
@@ -138,6 +139,24 @@ def score_summary(out: Path, predictions: Path, manifest: Manifest) -> str:
             by_run.setdefault(row.arm, []).append((one.status == "correct") == row.label)
         lines += [f"    {sum(v):>6,} / {len(v):<6,} {run}" for run, v in sorted(by_run.items())]
     return "\n".join(lines)
+
+
+def _by_position(scores: Path) -> list[str]:
+    """Accuracy by the place of a problem in its prompt, for each number of problems a prompt; none if all ask one."""
+    by_prompt: dict[str, dict[int, bool]] = {}
+    for one in iter_table(scores, Score):
+        by_prompt.setdefault(one.prediction_id, {})[one.part] = one.status == "correct"
+    places: dict[tuple[int, int], list[bool]] = {}
+    for parts in by_prompt.values():
+        for part, right in parts.items():
+            places.setdefault((len(parts), part), []).append(right)
+    if not any(count > 1 for count, _ in places):
+        return []
+    return [
+        f"  {count} a prompt, problem {part + 1}: {sum(rights):,} of {len(rights):,} correct "
+        f"({100 * sum(rights) / len(rights):.1f} %)"
+        for (count, part), rights in sorted(places.items())
+    ]
 
 
 def labelled(predictions: Path, scores: Path) -> Iterator[tuple[Prediction, Score]]:
