@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hubserver import COMMITS, FakeHub, fake_hub
+from long1k import hub as hub_module
 from long1k.errors import DataError, MissingExtraError
 from long1k.plugins import need
-from long1k.sources import hub as hub_module
 from long1k.sources.files import FilesConfig, FilesSource
 from long1k.sources.openr1 import OpenR1Config, OpenR1Source
 from long1k.sources.openthoughts import OpenThoughtsConfig, OpenThoughtsSource

@@ -13,6 +13,7 @@ import typer
 from long1k import __version__
 from long1k.cli_common import Address, ExecutorKind, TokenizerOption, Workers
 from long1k.cli_data import add_commands as add_data_commands
+from long1k.cli_doctor import add_commands as add_doctor_commands
 from long1k.cli_plan import add_commands as add_plan_commands
 from long1k.cli_pool import add_commands as add_pool_commands
 from long1k.cli_predict import add_commands as add_predict_commands
@@ -90,6 +91,7 @@ add_train_commands(app)
 
 add_predict_commands(app)
 add_score_commands(app)
+add_doctor_commands(app)
 add_pool_commands(app)
 add_data_commands(app)
 add_plan_commands(app)

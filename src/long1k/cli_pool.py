@@ -114,13 +114,14 @@ def _is_recipe(sources: Sequence[str]) -> bool:
 def _from_recipe(
     name: str, set_: Sequence[str], tokenizer: str | None, thinking: str | None, template: str | None
 ) -> Any:
+    from long1k.benchmarks.base import problems
     from long1k.recipe import load_recipe, make_benchmarks, make_sources
 
     recipe = load_recipe(name, set_)
     spec = recipe.chat
     chat = chat_from(tokenizer or recipe.tokenizer, thinking or spec.thinking, spec.system, template or spec.template)
     excluded = {
-        name: [(item.item_id, item.question) for item in benchmark.load()]
+        name: [(item.item_id, item.question) for item in problems(benchmark)]
         for name, benchmark in make_benchmarks(recipe.benchmarks)
     }
     return make_sources(recipe.sources), recipe.collect, chat, excluded

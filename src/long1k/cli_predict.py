@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from long1k.cli_common import Out, Thinking, chat_from, chat_of, pair
+from long1k.errors import RecipeError
+from long1k.summary import predict_summary, predict_warnings
 
 Sets = Annotated[list[str], typer.Option("--set", help="A key of the sampling, e.g. temperature=0.6. May be repeated.")]
 
@@ -16,10 +18,12 @@ Sets = Annotated[list[str], typer.Option("--set", help="A key of the sampling, e
 def predict(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a model with its tokenizer.")],
     out: Out,
-    benchmark: Annotated[list[str], typer.Option(help="micro, math500, aime, … or module:Class. May be repeated.")],
+    benchmark: Annotated[
+        list[str], typer.Option(help="math500, aime24, gpqa, jsonl, …, module:Class, or NAME=TYPE. May be repeated.")
+    ],
     option: Annotated[
         list[str],
-        typer.Option(help="A key of the benchmark, e.g. path=math500.jsonl; of several, aime.path=aime24.jsonl."),
+        typer.Option(help="A key of the benchmark, e.g. path=math500.jsonl; of one of several, aime24.path=FILE."),
     ] = [],  # noqa: B006
     engine: Annotated[
         str, typer.Option(help="transformers, vllm, openai (a server), or module:Class.")
@@ -35,23 +39,26 @@ def predict(
     """Let a model answer benchmarks; every finished output is kept at once.
 
     Keys of --set: max_new_tokens, temperature, top_p, top_k, samples, seed, budget.max_thinking_tokens, …
-    With several benchmarks each has a folder of its name under --out.
+    With several benchmarks each has a folder of its name under --out, and NAME.samples=64 is for that one.
+    The same command goes on where it was stopped.
     """
     from long1k.generation.base import Engine, Sampling
     from long1k.plugins import validate
-    from long1k.recipe import make_benchmarks, parse_leaf, set_leaf
+    from long1k.recipe import make_benchmarks, merged_sampling, parse_leaf
     from long1k.stages.predict import EngineSpec
     from long1k.stages.predict import predict as stage
     from long1k.tables import read_manifest
 
-    values: dict[str, Any] = {}
-    for key, text in (pair(one, "--set") for one in set_):
-        set_leaf(values, key, parse_leaf(text))
+    specs = benchmark_specs(benchmark, option)
+    values, own = _samplings(set_, list(specs))
     sampling = validate(Sampling, values, "predict")
-    made = make_benchmarks(_benchmarks(benchmark, option))
+    made = make_benchmarks(specs)
+    drawn = {name: merged_sampling(sampling, own[name], f"predict, --set {name}.…") for name, _ in made}
     spec = EngineSpec(
         {"type": engine, **{k: parse_leaf(v) for k, v in (pair(t, "--engine-option") for t in engine_option)}}
     )
+    for _, one in made:
+        one.digest()  # a missing file, or a hub that cannot be reached, is said before a model is loaded
     made_by_us = (checkpoint / "manifest.json").is_file() and template is None
     chat = (
         chat_of(read_manifest(checkpoint), str(checkpoint), thinking)
@@ -73,41 +80,53 @@ def predict(
         for name, one in made:
             folder = out / name if len(made) > 1 else out
             manifest = stage(
-                folder, checkpoint=checkpoint, benchmark_name=name, benchmark=one, sampling=sampling, chat=chat,
+                folder, checkpoint=checkpoint, benchmark_name=name, benchmark=one, sampling=drawn[name], chat=chat,
                 engine=spec, arm=checkpoint.name, train_seed=None, start=start,
             )  # fmt: skip
-            ends = ", ".join(f"{reason} {count:,}" for reason, count in manifest.info["finish_reasons"].items())
-            print(
-                f"{folder}: {manifest.rows_out:,} outputs to {manifest.info['items']:,} questions ({ends}), "
-                f"{manifest.info['mean_tokens']:.0f} tokens each on average",
-                flush=True,
-            )
-            _warn(manifest.info, manifest.rows_out)
+            print(predict_summary(folder, manifest), flush=True)
+            for warning in predict_warnings(manifest):
+                print(f"warning: {name}: {warning}", file=sys.stderr, flush=True)
     finally:
         for each in running:
             each.close()
 
 
-def _benchmarks(names: list[str], options: list[str]) -> dict[str, dict[str, Any]]:
+def benchmark_specs(names: list[str], options: list[str]) -> dict[str, dict[str, Any]]:
     """Configurations by name; ``name.key=value`` is for one of several, ``key=value`` for all."""
-    from long1k.recipe import parse_leaf
+    from long1k.recipe import parse_leaf, set_leaf
 
-    specs: dict[str, dict[str, Any]] = {name: {"type": name} for name in names}
+    specs: dict[str, dict[str, Any]] = {}
+    for text in names:
+        name, given, kind = text.partition("=")
+        if name in specs:
+            raise RecipeError(f"--benchmark {name} stands twice", "name one of them: --benchmark NAME=TYPE")
+        specs[name] = {"type": kind if given else name}
     for key, text in (pair(one, "--option") for one in options):
         first, dot, rest = key.partition(".")
-        for name in [first] if dot and first in specs else names:
-            specs[name][rest if dot and first in specs else key] = parse_leaf(text)
+        for name in [first] if dot and first in specs else list(specs):
+            set_leaf(specs[name], rest if dot and first in specs else key, parse_leaf(text))
     return specs
 
 
-def _warn(info: dict[str, Any], total: int) -> None:
-    cut = info["finish_reasons"].get("length", 0)
-    if total and cut / total > 0.02:
-        print(f"warning: {100 * cut / total:.1f} % of outputs were cut at max_new_tokens", file=sys.stderr)
+def _samplings(sets: list[str], names: list[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """(what holds for all benchmarks, what for one) of the keys given by --set."""
+    from long1k.recipe import parse_leaf, set_leaf
+
+    values: dict[str, Any] = {}
+    own: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for key, text in (pair(one, "--set") for one in sets):
+        first, dot, rest = key.partition(".")
+        if dot and first in own:
+            set_leaf(own[first], rest, parse_leaf(text))
+        else:
+            set_leaf(values, key, parse_leaf(text))
+    return values, own
 
 
 def add_commands(app: typer.Typer) -> None:
     """Put this file's commands into the command line."""
     app.command(
-        epilog="Example:  long1k predict checkpoint --benchmark math500 --option path=math500.jsonl --out predictions"
+        epilog="Examples:  long1k predict checkpoint --benchmark math500 --option path=math500.jsonl --out predictions"
+        "      long1k predict checkpoint --benchmark math500 --benchmark aime24 --set temperature=0.6 "
+        "--set aime24.samples=64 --out predictions"
     )(predict)

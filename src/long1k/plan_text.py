@@ -207,21 +207,26 @@ def inference_lines(study: StudyPlan, machines: Machines, answer_tokens: int | N
 
     if not study.questions:
         return _wrapped("Asking", "no benchmark is known")
-    mean = min(study.most_answer_tokens, answer_tokens or round(max(arm.lengths.mean for arm in study.arms)))
-    outputs = sum(study.questions.values()) * study.samples_a_question
+    wanted = answer_tokens or round(max(arm.lengths.mean for arm in study.arms))
+    most = {name: study.samplings[name].max_new_tokens for name in study.questions}
+    answers = {name: count * study.samplings[name].samples for name, count in study.questions.items()}
+    drawn = {name: count * min(wanted, most[name]) for name, count in answers.items()}
+    outputs, limit = sum(answers.values()), max(most.values())
+    mean = round(sum(drawn.values()) / max(1, outputs))
     made = [f"Asking {study.models} model{'s' if study.models > 1 else ''}, answers of {mean:,} tokens on average "
-            f"({'--answer-tokens' if answer_tokens else 'assumed'}; at most {study.most_answer_tokens:,})"]  # fmt: skip
+            f"({'--answer-tokens' if answer_tokens else 'assumed'}; at most {limit:,})"]  # fmt: skip
     rows = [["Benchmark", "questions", "samples", "tokens a model", "if all reach the limit"]]
-    for name, count in (*study.questions.items(), ("all", sum(study.questions.values()))):
-        answers = count * study.samples_a_question
-        rows.append([name, f"{count:,}", f"{study.samples_a_question}", f"{answers * mean:,}",
-                     f"{answers * study.most_answer_tokens:,}"])  # fmt: skip
+    for name, count in study.questions.items():
+        rows.append([name, f"{count:,}", f"{study.samplings[name].samples}", f"{drawn[name]:,}",
+                     f"{answers[name] * most[name]:,}"])  # fmt: skip
+    rows.append(["all", f"{sum(study.questions.values()):,}", "", f"{sum(drawn.values()):,}",
+                 f"{sum(answers[name] * most[name] for name in answers):,}"])  # fmt: skip
     made += table(rows)
     if machines.gpu.is_cpu:
         return made
     cost = inference_cost(
         study.shape, machines, outputs=outputs, mean_tokens=mean, prompt_tokens=PROMPT_TOKENS,
-        most_tokens=PROMPT_TOKENS + study.most_answer_tokens,
+        most_tokens=PROMPT_TOKENS + limit,
     )  # fmt: skip
     if cost is None:
         return [*made, "  the model with one sequence does not fit one machine of these GPUs"]

@@ -33,6 +33,7 @@ from long1k.benchmarks import BENCHMARKS
 from long1k.curation.config import CollectConfig
 from long1k.errors import RecipeError
 from long1k.generation.base import Sampling
+from long1k.grading import AUTO
 from long1k.plugins import explain, load_plugin, validate
 from long1k.sources import SOURCES
 from long1k.training.config import ModelInit, TrainConfig
@@ -82,12 +83,14 @@ class Recipe(Strict):
     arms: list[ArmSpec] = Field(min_length=1)
     train: TrainConfig | None = Field(default=None, description="null: make data only")
     seeds: list[int] = Field(default_factory=lambda: [0], min_length=1)
-    benchmarks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    benchmarks: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="by name: type, its keys, and sampling: what differs from the study's"
+    )
     sampling: Sampling = Sampling()
     engine: dict[str, Any] = Field(
         default_factory=lambda: {"type": "transformers"}, description="what draws outputs: type and its keys"
     )
-    grader: str = "math"
+    grader: str = Field(default=AUTO, description="of all benchmarks; auto: each benchmark's own")
     published: dict[str, Published] = Field(default_factory=dict)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     smoke: dict[str, Any] = Field(default_factory=dict, description="leaves that --smoke sets")
@@ -226,6 +229,7 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
     if recipe.base is not None:
         make_sources(recipe.base.sources)
     make_benchmarks(recipe.benchmarks)
+    make_samplings(recipe)
     expand_arms(recipe)
     return recipe
 
@@ -285,5 +289,29 @@ def make_sources(specs: Mapping[str, dict[str, Any]]) -> list[tuple[str, Any]]:
 
 
 def make_benchmarks(specs: Mapping[str, dict[str, Any]]) -> list[tuple[str, Any]]:
-    """(name, benchmark) of each entry under ``benchmarks``."""
-    return _make(specs, BENCHMARKS, "benchmark")
+    """(name, benchmark) of each entry under ``benchmarks``; their ``sampling`` is ``make_samplings``' to read."""
+    plain = {name: {key: one for key, one in spec.items() if key != "sampling"} for name, spec in specs.items()}
+    return _make(plain, BENCHMARKS, "benchmark")
+
+
+def make_samplings(recipe: Recipe) -> dict[str, Sampling]:
+    """How outputs are drawn for each benchmark: the study's sampling, and over it the benchmark's own leaves.
+
+    Raises:
+        RecipeError: a benchmark's sampling has an unknown key, or is no mapping.
+    """
+    return {
+        name: merged_sampling(recipe.sampling, spec.get("sampling", {}), f"benchmark '{name}', sampling")
+        for name, spec in recipe.benchmarks.items()
+    }
+
+
+def merged_sampling(sampling: Sampling, leaves: Any, where: str) -> Sampling:
+    """A sampling with some of its keys replaced, those of ``budget`` one by one."""
+    if not isinstance(leaves, dict):
+        raise RecipeError(f"{where} is a mapping of keys", "e.g. sampling: {samples: 64}")
+    values = {**sampling.model_dump(), **leaves}
+    if isinstance(leaves.get("budget"), dict):
+        values["budget"] = {**sampling.budget.model_dump(), **leaves["budget"]}
+    made: Sampling = validate(Sampling, values, where)
+    return made

@@ -24,17 +24,19 @@ from typing import Any
 
 from long1k.arms import Arm
 from long1k.balance_table import Row, balance_row, terminal_table, write_balance
+from long1k.benchmarks.base import problems
 from long1k.chat import Chat
 from long1k.errors import DataError, EngineError, MissingExtraError
 from long1k.executors import Executor
 from long1k.executors.local import run_jobs
 from long1k.generation.base import Engine
+from long1k.grading import grader_for
 from long1k.interop.card import write_card
 from long1k.interop.model_card import read_figure, write_model_card
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
 from long1k.progress import progress
-from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_sources
+from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_samplings, make_sources
 from long1k.rows import Example, Trace, canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.collect import collect
@@ -73,6 +75,7 @@ class Study:
         self.chat = Chat(load_tokenizer(str(_expand(recipe.tokenizer))), spec.thinking, spec.system, spec.template)
         self.arms = expand_arms(recipe)
         self.benchmarks = make_benchmarks(recipe.benchmarks)
+        self.samplings = make_samplings(recipe)
         self.engine = EngineSpec(recipe.engine)
 
     def folder(self, arm: str, seed: int) -> Path:
@@ -102,13 +105,17 @@ class Study:
 
     def score_folder(self, arm: Arm, seed: int, benchmark: str) -> Path:
         """Where the scores of one cell lie."""
-        return self.folder(arm.name, seed) / "score" / benchmark / self.recipe.grader
+        return self.folder(arm.name, seed) / "score" / benchmark / self.grader(benchmark)
+
+    def grader(self, benchmark: str) -> str:
+        """What judges the answers to a benchmark."""
+        return grader_for(self.recipe.grader, {"grader": dict(self.benchmarks)[benchmark].grader})
 
     def predict_arguments(self, arm: Arm, seed: int, name: str, benchmark: Any) -> dict[str, Any]:
         """The arguments of ``predict`` for one cell."""
         return {
             "checkpoint": self.checkpoint(arm, seed), "benchmark_name": name, "benchmark": benchmark,
-            "sampling": self.recipe.sampling, "engine": self.engine, "chat": self.chat, "arm": arm.name,
+            "sampling": self.samplings[name], "engine": self.engine, "chat": self.chat, "arm": arm.name,
             "train_seed": seed if arm.train is not None else None,
         }  # fmt: skip
 
@@ -167,7 +174,8 @@ def run_study(
     with _locked(study.root):
         write_atomic(study.root / "recipe.json", canonical_json(recipe.model_dump(mode="json")).encode())
         excluded = {
-            name: [(item.item_id, item.question) for item in benchmark.load()] for name, benchmark in study.benchmarks
+            name: [(item.item_id, item.question) for item in problems(benchmark)]
+            for name, benchmark in study.benchmarks
         }
         if recipe.base is not None:
             _make_base(study, executor, told)
@@ -362,7 +370,7 @@ def run_cell(job: Job) -> None:
     try:
         for name, benchmark in study.benchmarks:
             predict(folder / "predict" / name, start=start, **study.predict_arguments(arm, job.seed, name, benchmark))
-            score(study.score_folder(arm, job.seed, name), folder / "predict" / name, grader_name=study.recipe.grader)
+            score(study.score_folder(arm, job.seed, name), folder / "predict" / name, grader_name=study.grader(name))
     finally:
         for engine in running:
             engine.close()
@@ -386,7 +394,7 @@ def _cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], 
         scored = None
         for name, _ in study.benchmarks:
             scored = score(study.score_folder(arm, seed, name), study.folder(arm.name, seed) / "predict" / name,
-                           grader_name=study.recipe.grader)  # fmt: skip
+                           grader_name=study.grader(name))  # fmt: skip
             right = scored.info["statuses"].get("correct", 0)
             parts.append(f"{name} {100 * right / max(1, scored.rows_out):.1f} %")
             figures.append((study.folder(arm.name, seed) / "predict" / name, study.score_folder(arm, seed, name)))

@@ -14,17 +14,22 @@ import pyarrow.parquet as pq
 
 from long1k.arms import Arm, optimiser_steps
 from long1k.errors import Long1kError, RecipeError
+from long1k.generation.base import Sampling
 from long1k.hardware import Machines
 from long1k.joining.spec import JoinSpec
 from long1k.jsonlines import expand_path
 from long1k.planning.layouts import Found, bare, search
 from long1k.planning.setting import Setting
 from long1k.planning.shapes import ModelShape, known_shape, shape_of
-from long1k.recipe import Recipe, expand_arms, make_benchmarks
+from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_samplings
 from long1k.tables import MANIFEST, read_manifest
 from long1k.training.config import TrainConfig
 
-_QUESTIONS = {"math500": 500, "aime": 30, "gpqa": 198}  # of benchmarks whose file is not there yet
+# Of benchmarks whose file is not there yet, or lies on the hub.
+_QUESTIONS = {
+    "math500": 500, "aime": 30, "aime24": 30, "aime25": 30, "gpqa": 198, "amc": 83, "amc23": 40, "olympiadbench": 674,
+    "minerva": 272, "gsm8k": 1319,
+}  # fmt: skip
 PROMPT_TOKENS = 200  # assumed of a benchmark's question
 
 
@@ -93,8 +98,7 @@ class StudyPlan:
     train: TrainConfig
     questions: dict[str, int]
     models: int
-    samples_a_question: int
-    most_answer_tokens: int
+    samplings: dict[str, Sampling]
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -131,8 +135,7 @@ def plan_study(recipe: Recipe, *, runs: Path, model: str | None = None, tokens: 
         raise RecipeError(f"{recipe.name} has no arm that trains", "plan a recipe with arms")
     models = sum(arm.seeds for arm in made) + sum(arm.train is None for arm in arms)
     return StudyPlan(
-        recipe.name, shape, made, recipe.train, _questions(recipe, notes), models, recipe.sampling.samples,
-        recipe.sampling.max_new_tokens, notes,
+        recipe.name, shape, made, recipe.train, _questions(recipe, notes), models, make_samplings(recipe), notes,
     )  # fmt: skip
 
 
@@ -237,6 +240,10 @@ def _questions(recipe: Recipe, notes: list[str]) -> dict[str, int]:
     found = {}
     for name, spec in recipe.benchmarks.items():
         kind = str(spec.get("type"))
+        on_hub = spec.get("path") is None and not spec.get("subset")
+        if on_hub and kind in _QUESTIONS:  # planning asks no network
+            found[name] = min(int(spec.get("limit") or _QUESTIONS[kind]), _QUESTIONS[kind])
+            continue
         try:
             found[name] = sum(1 for _ in make_benchmarks({name: spec})[0][1].load())
         except Long1kError:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError
+from long1k.rows import Score
 from long1k.scored import joined
-from long1k.tables import Manifest
+from long1k.tables import Manifest, iter_table
 
 WIDTH = 100
 
@@ -79,6 +80,45 @@ def balance_summary(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
+MAX_CUT = 0.02
+"""Share of outputs cut at the limit above which an accuracy says more about the limit than about the model."""
+
+
+def predict_summary(out: Path, manifest: Manifest) -> str:
+    """Outputs, how they ended, how long they are, and what of the benchmark was not asked."""
+    info = manifest.info
+    ends = ", ".join(f"{reason} {count:,}" for reason, count in info["finish_reasons"].items())
+    lines = [
+        f"{out}: {manifest.rows_out:,} outputs to {info['items']:,} questions ({ends}), "
+        f"{info['mean_tokens']:.0f} tokens each on average"
+    ]
+    source = info.get("source", {})
+    left_out = source.get("left_out", {})
+    if left_out:
+        why = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items())
+        lines.append(f"  not asked, of {source['rows']:,} rows: {why}")
+    for k, one in source.get("passes", {}).items():
+        what = "in a shorter prompt" if source["leftover"] == "short" else "left out"
+        rest = f", {one['leftover']} problems {what}" if one["leftover"] else ""
+        lines.append(f"  {k} a prompt: {one['prompts']:,} prompts{rest}")
+    return "\n".join(lines)
+
+
+def predict_warnings(manifest: Manifest) -> list[str]:
+    """What makes figures from these outputs doubtful, each with what to do."""
+    info, found = manifest.info, []
+    total = max(1, manifest.rows_out)
+    cut = info["finish_reasons"].get("length", 0) / total
+    if cut > MAX_CUT:
+        found.append(
+            f"{100 * cut:.1f} % of outputs were cut at max_new_tokens, and count as without an answer: raise it, or "
+            "report accuracy on finished outputs too"
+        )
+    if (alarm := info.get("repeats", {}).get("alarm")) is not None:
+        found.append(f"{alarm}; look at the engine's seeds before taking a mean over samples")
+    return found
+
+
 def score_summary(out: Path, predictions: Path, manifest: Manifest) -> str:
     """Verdicts by status, accuracy with its denominator, agreement with labels by run."""
     statuses = manifest.info["statuses"]
@@ -87,6 +127,7 @@ def score_summary(out: Path, predictions: Path, manifest: Manifest) -> str:
         f"{out}: {right:,} of {manifest.rows_out:,} correct ({100 * right / max(1, manifest.rows_out):.1f} %)",
         "  " + ", ".join(f"{status} {count:,}" for status, count in statuses.items()),
     ]
+    lines += _by_position(out)
     if "label_agreement" in manifest.info:
         lines.append(
             f"  agrees with the labels on {100 * manifest.info['label_agreement']:.2f} % "
@@ -139,6 +180,24 @@ def agree_summary(found: Mapping[str, Any]) -> str:
     if found["not_compared"]:
         lines.append(f"  {found['not_compared']:,} could not be graded by one of them, and are not compared")
     return "\n".join(lines)
+
+
+def _by_position(scores: Path) -> list[str]:
+    """Accuracy by the place of a problem in its prompt, for each number of problems a prompt; none if all ask one."""
+    by_prompt: dict[str, dict[int, bool]] = {}
+    for one in iter_table(scores, Score):
+        by_prompt.setdefault(one.prediction_id, {})[one.part] = one.status == "correct"
+    places: dict[tuple[int, int], list[bool]] = {}
+    for parts in by_prompt.values():
+        for part, right in parts.items():
+            places.setdefault((len(parts), part), []).append(right)
+    if not any(count > 1 for count, _ in places):
+        return []
+    return [
+        f"  {count} a prompt, problem {part + 1}: {sum(rights):,} of {len(rights):,} correct "
+        f"({100 * sum(rights) / len(rights):.1f} %)"
+        for (count, part), rights in sorted(places.items())
+    ]
 
 
 def labelled(predictions: Path, scores: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

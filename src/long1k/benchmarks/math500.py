@@ -1,18 +1,17 @@
-"""MATH500: the 500 test problems of MATH chosen for PRM800K, from a local JSON Lines file."""
+"""MATH500: the 500 test problems of MATH chosen for PRM800K, with subject, level and worked solution."""
 
 from __future__ import annotations
 
-from long1k.benchmarks.jsonl import JsonlBenchmark, JsonlBenchmarkConfig
+from long1k.benchmarks.stored import StoredBenchmark, StoredConfig
 
 
-class Math500Config(JsonlBenchmarkConfig):
+class Math500Config(StoredConfig):
     """As for jsonl; the field names are those of the published file."""
 
-    question: str = "problem"
-    answer: str = "answer"
+    default_repo = "HuggingFaceH4/MATH-500"
 
 
-class Math500Benchmark(JsonlBenchmark):
+class Math500Benchmark(StoredBenchmark):
     """MATH500 with the math grader."""
 
     Config = Math500Config

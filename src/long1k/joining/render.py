@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from long1k.chat import ThinkingStyle
 from long1k.grading.extract import extract_answer, extract_parts
 from long1k.joining.linkers import BANKS
+from long1k.labels import APART, part_label
 from long1k.rows import Message, Span, Trace
 
 Pieces = tuple[tuple[str, str], ...]  # a question taken apart: (kind of span, text), in order
@@ -89,8 +90,8 @@ def join(
         return _turns(traces, texts, linkers, separator, style)
     user, assistant = _Text(0), _Text(1)
     for part, trace in enumerate(traces):
-        user.add("\n\n" if part else "")
-        user.add(f"Problem {part + 1}: ", "label", part)
+        user.add(APART if part else "")
+        user.add(part_label(part), "label", part)
         for kind, text in questions[part] if questions is not None else (("question", trace.question),):
             user.add(text, kind, part)
     assistant.add(style.open)
@@ -103,8 +104,8 @@ def join(
     solutions_at = assistant.length
     answers = []
     for part, trace in enumerate(traces):
-        assistant.add("\n\n" if part else "")
-        assistant.add(f"Problem {part + 1}: ", "label", part)
+        assistant.add(APART if part else "")
+        assistant.add(part_label(part), "label", part)
         assistant.add(solution_text(trace), "solution", part)
         answers.append(stated_answer(trace))
     read = extract_parts(str(assistant)[solutions_at:], len(traces))

@@ -9,13 +9,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from long1k.benchmarks.base import Benchmark, Item
+from long1k.benchmarks.base import Benchmark, Item, account
+from long1k.benchmarks.base import identity as benchmark_identity
 from long1k.chat import Chat
 from long1k.errors import DataError, EngineError
 from long1k.generation import ENGINES
 from long1k.generation.base import Engine, Job, Output, Sampling, Serving, identity
 from long1k.generation.budget import Course, Sample
 from long1k.generation.record import FILE, open_record, read_record
+from long1k.generation.repeats import repeats
 from long1k.plugins import load_plugin, validate
 from long1k.progress import progress
 from long1k.rows import Prediction, content_id, derive_seed
@@ -98,7 +100,7 @@ def predict(
     num_parts = -(-len(rows) // PART_ROWS)
     for index in range(num_parts):
         writer.write_part(index, rows[index * PART_ROWS : (index + 1) * PART_ROWS])
-    manifest = writer.commit(num_parts, _info(rows, len(items), benchmark, chat))
+    manifest = writer.commit(num_parts, _info(rows, len(items), benchmark, chat, sampling))
     (out / FILE).unlink(missing_ok=True)
     return manifest
 
@@ -152,7 +154,7 @@ def _identity(
 ) -> tuple[dict[str, Any], dict[str, str]]:  # fmt: skip
     """What decides the outputs: settings, and digests of checkpoint and benchmark."""
     settings: dict[str, Any] = {
-        "benchmark": name, "benchmark_config": benchmark.config.model_dump(exclude={"path"}),
+        "benchmark": name, "benchmark_config": benchmark_identity(benchmark),
         "sampling": sampling.model_dump(), "engine": engine.identity(),
         "chat": chat.describe(), "arm": arm, "train_seed": train_seed,
     }  # fmt: skip
@@ -191,14 +193,18 @@ def _row(
     )  # fmt: skip
 
 
-def _info(rows: Sequence[Prediction], num_items: int, benchmark: Benchmark, chat: Chat) -> dict[str, Any]:
+def _info(
+    rows: Sequence[Prediction], num_items: int, benchmark: Benchmark, chat: Chat, sampling: Sampling
+) -> dict[str, Any]:
     """The account of a table of predictions."""
     return {
-        "items": num_items, "engine": ", ".join(sorted({row.engine for row in rows})), "grader": benchmark.grader,
+        "items": num_items, "source": account(benchmark),
+        "engine": ", ".join(sorted({row.engine for row in rows})), "grader": benchmark.grader,
         "finish_reasons": dict(sorted(Counter(row.finish_reason for row in rows).items())),
         "budget_flags": dict(sorted(Counter(row.budget_flag or "unknown" for row in rows).items())),
         "mean_tokens": sum(row.num_tokens or 0 for row in rows) / len(rows),
         # Outputs that repeat an earlier sample of the same question; many of them mean broken seeds.
         "equal_outputs": len(rows) - len({(row.problem_id, row.text) for row in rows}),
+        "repeats": repeats(rows, sampling.temperature),
         "tokenizer_folder": str(chat.tokenizer.folder),
     }  # fmt: skip

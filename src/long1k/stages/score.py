@@ -12,7 +12,7 @@ from long1k.chat import Chat
 from long1k.errors import RecipeError
 from long1k.generation.asking import Conversation, ask_engine
 from long1k.generation.base import Engine, Sampling
-from long1k.grading import GRADERS, JUDGES
+from long1k.grading import AUTO, GRADERS, JUDGES, grader_for
 from long1k.grading.base import Case, grade_with
 from long1k.grading.extract import Extracted, extract_parts
 from long1k.grading.replies import AskStarter, Query, Told
@@ -23,7 +23,6 @@ from long1k.scored import ENDS, end_of
 from long1k.tables import Manifest, TableWriter, fingerprint, is_current, iter_columns, read_manifest
 
 STAGE = "score/2"
-AUTO = "auto"
 JUDGEMENTS = "judgements.jsonl"
 CHUNK_PREDICTIONS = 1024
 """Predictions that are graded together, and whose scores make one part of the table."""
@@ -67,7 +66,7 @@ def score(
         RecipeError: an unknown grader, or a judge without an engine to ask.
     """
     source = read_manifest(predictions)
-    name = str(source.info.get("grader") or "math") if grader_name == AUTO else grader_name
+    name = grader_for(grader_name, source.info)
     factory = load_plugin(name, {**GRADERS, **JUDGES}, "grader")
     settings: dict[str, Any] = {"grader": name, "version": factory.version}
     if name in JUDGES or hasattr(factory, "Config"):

@@ -1,0 +1,224 @@
+"""Do gold answers score 100 %, and wrong ones what chance gives?  The way of an output, without a model."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import binom, chisquare
+
+from long1k.benchmarks.base import Item
+from long1k.chat import Chat
+from long1k.grading import GRADERS
+from long1k.grading.extract import Extracted, extract_parts
+from long1k.grading.normalize import normalize
+from long1k.labels import labelled
+from long1k.plugins import load_plugin
+from long1k.progress import progress
+from long1k.rows import derive_seed
+from long1k.stages.doctor.check import Check, Status, plural, short
+
+OPTIONS = 4
+"""How many letters a multiple-choice question has at least."""
+_THINKING = "Let me think."
+_MOST_SHUFFLED = 1000  # golds that take part in the shuffled mock
+_SURE = 0.001  # a healthy benchmark fails a check of chance once in a thousand
+_LETTER = re.compile(r"[A-Z]")
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """One problem of one written answer."""
+
+    item: Item
+    part: int
+    gold: str
+    found: Extracted | None
+    status: str
+    note: str
+
+
+def boxed(answers: Sequence[str]) -> str:
+    """A closing text that gives these answers as a prompt asks for them."""
+    return labelled([f"The answer is $\\boxed{{{answer}}}$." for answer in answers])
+
+
+class Mock:
+    """Grades texts as if a model had written them: rendered, tokenized and decoded, split, extracted, graded.
+
+    Args:
+        tokenized: whether the tokenizer takes part (a text must come back from its tokens unchanged).
+    """
+
+    def __init__(self, chat: Chat, grader: str, *, tokenized: bool, num_workers: int) -> None:
+        self.chat, self.grader, self.tokenized, self.num_workers = chat, grader, tokenized, num_workers
+
+    def grade(self, items: Sequence[Item], texts: Sequence[str], title: str) -> list[Graded]:
+        """Every part of every text against its item's gold answers."""
+        outputs = [self.chat.write_answer(_THINKING, text) + self.chat.end_token for text in texts]
+        if self.tokenized:
+            encode, decode = self.chat.tokenizer.encode, self.chat.tokenizer.decode
+            outputs = [decode(encode(output)) for output in outputs]
+        found: list[tuple[Item, int, str, Extracted | None]] = []
+        for item, output in zip(items, outputs, strict=True):
+            answer = self.chat.split_answer(output).answer
+            count = len(item.answers)
+            parts = [None] * count if answer is None else extract_parts(answer, count)
+            found += [(item, part, item.answers[part], parts[part]) for part in range(count)]
+        pairs = [(gold, one.value) for _, _, gold, one in found if one is not None]
+        factory = load_plugin(self.grader, GRADERS, "grader")
+        with progress(title, len(pairs)) as step, factory(num_workers=self.num_workers) as grader:
+            verdicts = iter(grader.grade_many(pairs))
+            step(len(pairs))
+        graded = []
+        for item, part, gold, one in found:
+            if one is None:
+                graded.append(Graded(item, part, gold, None, "no_answer", "no answer was found"))
+            else:
+                verdict = next(verdicts)
+                graded.append(Graded(item, part, gold, one, verdict.status, verdict.note))
+        return graded
+
+
+def gold_checks(items: Sequence[Item], mock: Mock, tolerate: float = 0.0) -> list[Check]:
+    """All that can be said of the gold answers alone.
+
+    Args:
+        tolerate: share of golds, and of worked solutions, that may fail.
+    """
+    checks = [_boxed_golds(items, mock, tolerate)]
+    solved = [item for item in items if item.solution is not None]
+    if solved:
+        checks.append(_solutions(solved, mock, tolerate))
+    golds = [gold for item in items for gold in item.answers]
+    letters = mock.grader == "choice"
+    if letters:
+        checks.append(_letters(golds))
+    checks += [_shuffled(items, mock, letters), _constant(golds, letters)]
+    return checks
+
+
+def _line(one: Graded, most: int = 40) -> str:
+    found = "nothing" if one.found is None else f"'{short(one.found.value, most)}'"
+    part = f" part {one.part + 1}" if len(one.item.answers) > 1 else ""
+    return f"{one.item.item_id}{part}: gold '{short(one.gold, most)}', read {found}: {one.status} ({one.note})"
+
+
+def _figures(graded: Sequence[Graded]) -> dict[str, Any]:
+    return {"count": len(graded), "statuses": dict(Counter(one.status for one in graded))}
+
+
+def _boxed_golds(items: Sequence[Item], mock: Mock, tolerate: float) -> Check:
+    graded = mock.grade(items, [boxed(item.answers) for item in items], "gold answers")
+    bad = [one for one in graded if one.status != "correct"]
+    right, share = len(graded) - len(bad), len(bad) / len(graded)
+    failed = share > tolerate
+    return Check(
+        "gold answers", "fail" if failed else "warn" if bad else "ok",
+        f"{right:,} of {plural(len(graded), 'gold answer')}, boxed, count as correct "
+        f"({100 * right / len(graded):.2f} %)"
+        + (f"; {sum(one.found is None for one in bad):,} of the others are not found in the text" if bad else ""),
+        "no model can score on these: mend the golds, leave the rows out, or choose another grader" if bad else None,
+        tuple(_line(one) for one in bad), _figures(graded),
+    )  # fmt: skip
+
+
+def _solutions(items: Sequence[Item], mock: Mock, tolerate: float) -> Check:
+    graded = mock.grade(items, [item.solution or "" for item in items], "worked solutions")
+    silent = [one for one in graded if one.found is None]
+    bad = [one for one in graded if one.status != "correct" and one.found is not None]
+    right = len(graded) - len(silent) - len(bad)
+    status: Status = "ok"
+    if bad or silent:
+        status = "fail" if (len(bad) + len(silent)) / len(graded) > tolerate else "warn"
+    return Check(
+        "worked solutions", status,
+        f"{right:,} of {plural(len(graded), 'worked solution')} count as correct ({100 * right / len(graded):.2f} %), "
+        f"in {len(silent):,} no answer is found "
+        f"({100 * len(silent) / len(graded):.1f} % unparsed), {len(bad):,} state another answer than the gold",
+        "read these rows: gold and solution disagree, or the solution never states its answer; mend them, or allow a "
+        "share with --tolerate 0.01",
+        tuple(_line(one) for one in (*bad, *silent)), _figures(graded),
+    )  # fmt: skip
+
+
+def _letters(golds: Sequence[str]) -> Check:
+    counts = Counter(golds)
+    stray = [gold for gold in counts if not _LETTER.fullmatch(gold)]
+    if stray:
+        return Check(
+            "gold letters", "fail", f"{plural(len(stray), 'gold')} {'is' if len(stray) == 1 else 'are'} no letter",
+            "a multiple-choice gold is one letter; choose grader math for others", tuple(short(one) for one in stray),
+        )  # fmt: skip
+    known = [chr(65 + at) for at in range(max(OPTIONS, *(ord(letter) - 64 for letter in counts)))]
+    observed = [counts[letter] for letter in known]
+    shown = ", ".join(
+        f"{letter} {count:,} ({100 * count / len(golds):.1f} %)" for letter, count in zip(known, observed, strict=True)
+    )
+    if len(golds) < 5 * len(known):
+        return Check("gold letters", "info", f"{shown}: too few to tell whether they are spread evenly")
+    p = float(chisquare(observed).pvalue)
+    fair = p >= _SURE
+    return Check(
+        "gold letters", "ok" if fair else "fail",
+        f"{shown}; evenly spread: chi-square p = {p:.3g}" + ("" if fair else ", which chance does not give"),
+        "options must be shuffled by a hash of the question, not by a generator that starts anew for each one",
+        figures={"counts": dict(zip(known, observed, strict=True)), "p": p},
+    )  # fmt: skip
+
+
+def _shuffled(items: Sequence[Item], mock: Mock, letters: bool) -> Check:
+    """Every problem answered with another one's gold: what a model scores that has learnt the answers' form only."""
+    order = sorted(items, key=lambda item: derive_seed("doctor", item.item_id))
+    taken: list[Item] = []
+    for item in order:
+        if sum(len(one.answers) for one in taken) < _MOST_SHUFFLED:
+            taken.append(item)
+    golds = [gold for item in taken for gold in item.answers]
+    if len(golds) < 2:
+        return Check("shuffled golds", "info", "one problem cannot be answered with another one's gold")
+    step = 1 + derive_seed("doctor", len(golds)) % (len(golds) - 1)
+    moved = [golds[(at + step) % len(golds)] for at in range(len(golds))]
+    texts, at = [], 0
+    for item in taken:
+        texts.append(boxed(moved[at : at + len(item.answers)]))
+        at += len(item.answers)
+    graded = mock.grade(taken, texts, "shuffled golds")
+    hits, count = sum(one.status == "correct" for one in graded), len(graded)
+    if letters:
+        chance = 1 / max(OPTIONS, *(ord(gold[:1] or "A") - 64 for gold in golds))
+        why = f"{100 * chance:.0f} % by chance"
+    else:
+        same = Counter(normalize(gold) for gold in golds)
+        chance = sum(n * (n - 1) for n in same.values()) / (count * (count - 1))
+        why = f"{100 * chance:.2f} % of all pairs of golds are equal"
+    # A grader sees some equal values that two texts do not show.
+    low = int(binom.ppf(_SURE / 2, count, chance))
+    high = int(binom.ppf(1 - _SURE / 2, count, chance if letters else min(1.0, chance + 0.005)))
+    fair = low <= hits <= high
+    lost = Counter(one.status for one in graded if one.status not in ("correct", "wrong"))
+    evidence = tuple(_line(one) for one in graded if one.status == "correct") if hits > high else ()
+    return Check(
+        "shuffled golds", "ok" if fair else "fail",
+        f"each problem answered with another one's gold scores {hits:,} of {count:,} ({100 * hits / count:.1f} %); "
+        f"{why}, "
+        f"so {low:,} to {high:,} are to be expected"
+        + (f"; not gradable: {', '.join(f'{name} {n:,}' for name, n in lost.items())}" if lost else ""),
+        "a wrong answer counts as correct: look at the grader and the golds" if hits > high
+        else "fewer hits than chance: the golds shun each other's values; look at how options are shuffled",
+        evidence, {**_figures(graded), "chance": chance, "interval": [low, high]},
+    )  # fmt: skip
+
+
+def _constant(golds: Sequence[str], letters: bool) -> Check:
+    gold, count = Counter(normalize(gold) if not letters else gold for gold in golds).most_common(1)[0]
+    share = count / len(golds)
+    bad = share > 0.5 and len(golds) >= 10
+    return Check(
+        "constant answer", "warn" if bad else "ok",
+        f"a model that always answers '{short(gold)}' scores {100 * share:.1f} %",
+        "the benchmark says little about a model that guesses one value", figures={"gold": gold, "share": share},
+    )  # fmt: skip
