@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,11 @@ def predict(
     course = Course(chat, sampling)
     keys = [(item, n, f"{item.item_id}/{n}") for item in items for n in range(sampling.samples)]
     jobs = [
-        course.first(key, prompts[item.item_id], derive_seed(sampling.seed, item.item_id, n)) for item, n, key in keys
+        replace(
+            course.first(key, prompts[item.item_id], derive_seed(sampling.seed, item.item_id, n)),
+            messages=tuple(item.messages),
+        )
+        for item, n, key in keys
     ]
     done = read_record(out / FILE)
     if any(job.key not in done for job in jobs):
