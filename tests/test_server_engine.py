@@ -18,13 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from long1k.benchmarks.micro import MicroBenchmark, MicroBenchmarkConfig
 from long1k.chat import Chat
 from long1k.errors import EngineError, Long1kError, RecipeError
 from long1k.generation.base import Budget, Engine, Job, Output, Sampling, Serving, identity
 from long1k.generation.flow import piece_seed
+from long1k.generation.record import FILE, read_record
 from long1k.generation.wire import BadAnswer, read_answer, read_json
 from long1k.plugins import validate
 from long1k.rows import Message
+from long1k.stages.predict import EngineSpec, predict
 from long1k.tokens import load_tokenizer
 from realdata import need_extra
 from standin import StandIn, drawn, send, serving
@@ -490,6 +493,40 @@ def test_an_error_of_ours_while_an_output_is_kept_is_not_swallowed(server: Stand
 
     with pytest.raises(OSError, match="disk full"):
         engine(server).run(jobs(), SAMPLING, done)
+
+
+def test_a_folder_with_the_tokenizer_is_enough_and_an_outage_is_gone_on_from(server: StandIn, tmp_path: Path) -> None:
+    def table(name: str) -> Any:
+        keys = {"type": "openai", "url": server.url, "backoff_seconds": 0.01, "retries": 1, "concurrency": 2}
+        return predict(
+            tmp_path / name, checkpoint=CHAT.tokenizer.folder, benchmark_name="micro",
+            benchmark=MicroBenchmark(MicroBenchmarkConfig(count=10, steps=(1, 3))),
+            sampling=Sampling(max_new_tokens=12, temperature=1, samples=4), chat=CHAT, engine=EngineSpec(keys),
+            arm="a", train_seed=None,
+        )  # fmt: skip
+
+    whole = table("whole")
+    assert (whole.rows_out, whole.info["equal_outputs"] < 4) == (40, True)
+    server.bodies.clear()
+    server.answer = lambda h, b, n: server.honest(h, b, n) if n <= 25 else hang_up(h)  # type: ignore[func-returns-value]
+    with pytest.raises(EngineError, match="draws nothing any more"):
+        table("cut")
+    server.answer = server.honest
+    server.bodies.clear()
+    assert table("cut").digest == whole.digest
+    assert len(server.bodies) == 15
+
+
+def test_a_server_that_ignores_seeds_shows_in_the_account(server: StandIn, tmp_path: Path) -> None:
+    server.answer = lambda handler, body, number: server.honest(handler, {**body, "seed": 1}, number)
+    keys = {"type": "openai", "url": server.url}
+    manifest = predict(
+        tmp_path / "out", checkpoint=CHAT.tokenizer.folder, benchmark_name="micro",
+        benchmark=MicroBenchmark(MicroBenchmarkConfig(count=5, steps=(1, 3))),
+        sampling=Sampling(max_new_tokens=12, temperature=1, samples=4), chat=CHAT, engine=EngineSpec(keys),
+        arm="a", train_seed=None,
+    )  # fmt: skip
+    assert manifest.info["equal_outputs"] == 15
 
 
 # --- answers -------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_whole_predictions_over_http_are_those_in_process(url: str, served: Path
     for here, there in zip(tables["here"], tables["there"], strict=True):
         assert here.prompt_token_ids == there.prompt_token_ids
         assert (here.text, here.answer_text, here.finish_reason) == (there.text, there.answer_text, there.finish_reason)
-        assert there.engine == f"openai: plain, {served}"
+        assert there.engine == f"openai: plain, {served.name}"
 
 
 def test_a_server_that_reads_the_tokenizer_otherwise_is_found_out(url: str, misread: Path) -> None:

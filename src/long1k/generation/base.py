@@ -125,7 +125,7 @@ class Engine(Protocol):
 
 
 class EngineFactory(Protocol):
-    """The class behind a name in ``ENGINES``."""
+    """The class behind a name in ``ENGINES``; ``remote = True`` if a folder with the tokenizer is all it needs."""
 
     Config: ClassVar[type[BaseModel]]
 

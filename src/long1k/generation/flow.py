@@ -58,8 +58,16 @@ async def draw_all(jobs: Iterable[Job], draw: Draw, done: Done, concurrency: int
                 if following is not None:
                     left.appendleft(following)
             if broken is not None:
+                await _cancel(running)
+                for task in running:
+                    if not task.cancelled() and task.exception() is None:  # finished in that very moment
+                        done(task.result())
                 raise broken
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await _cancel(running)
+
+
+async def _cancel(tasks: Collection[asyncio.Task[Output]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

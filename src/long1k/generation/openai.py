@@ -33,13 +33,15 @@ class ServerEngine:
     """
 
     Config = ServerConfig
+    remote = True
 
     def __init__(self, config: ServerConfig, serving: Serving) -> None:
         self.config, self._httpx = config, need("httpx2")
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "long1k", **key_header(config)}
         self._local = urlsplit(config.url).hostname in ("localhost", "127.0.0.1", "::1")
         model, server, self.max_positions, version = self._look()
-        self.name = f"openai: {server}{version}, {model}"
+        # Of a local path the last part: where a folder lies says nothing of the model.
+        self.name = f"openai: {server}{version}, {model.rstrip('/').rsplit('/', 1)[-1] if model[0] == '/' else model}"
         self._endpoint = Endpoint(config, serving.chat, model, server, self._httpx, self._client_options())
 
     def run(self, jobs: Sequence[Job], sampling: Sampling, done: Done, finished: Collection[str] = ()) -> None:
@@ -100,7 +102,7 @@ class ServerEngine:
                     f"{config.url} lists {len(names)} models ({', '.join(names[:5]) or 'none'})",
                     "say which one answers: --engine-option model=NAME",
                 )
-            model = config.model or names[0]
+            model = config.model or names[0] or "unnamed"
             entry = next((one for one in entries if one.get("id") == model), entries[0] if entries else {})
             server = guess_server(entry) if config.server == "auto" else config.server
             if server in ("vllm", "sglang") and names and model not in names:

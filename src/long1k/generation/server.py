@@ -23,7 +23,9 @@ class ServerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(description="e.g. http://127.0.0.1:8000/v1 (/v1 is added to a bare host)", json_schema_extra=_HOW)
-    model: str | None = Field(default=None, description="name at the server; default: the only one it lists")
+    model: str | None = Field(
+        default=None, min_length=1, description="name at the server; default: the only one it lists"
+    )
     prompts: Prompts = Field(
         default="ids", description="ids (tokens), text (rendered here), chat (messages, rendered by the server)"
     )

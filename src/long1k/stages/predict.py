@@ -20,7 +20,7 @@ from long1k.generation.record import FILE, open_record, read_record
 from long1k.plugins import load_plugin, validate
 from long1k.progress import progress
 from long1k.rows import Prediction, content_id, derive_seed
-from long1k.tables import PART_ROWS, Manifest, TableWriter, fingerprint, is_current, read_manifest
+from long1k.tables import MANIFEST, PART_ROWS, Manifest, TableWriter, fingerprint, is_current, read_manifest
 from long1k.training.checkpoint import model_digest
 
 STAGE = "predict/2"
@@ -34,6 +34,11 @@ class EngineSpec:
         self.type = str(given.pop("type", "transformers"))
         self._factory = load_plugin(self.type, ENGINES, "engine")
         self.config: BaseModel = validate(self._factory.Config, given, f"engine ({self.type})")
+
+    @property
+    def remote(self) -> bool:
+        """Whether the model runs elsewhere, so that a folder with its tokenizer is enough."""
+        return bool(getattr(self._factory, "remote", False))
 
     def identity(self) -> dict[str, Any]:
         """What of it can change outputs."""
@@ -161,7 +166,9 @@ def _identity(
         "sampling": sampling.model_dump(), "engine": engine.identity(),
         "chat": chat.describe(), "arm": arm, "train_seed": train_seed,
     }  # fmt: skip
-    return settings, {"checkpoint": model_digest(checkpoint), "benchmark": benchmark.digest()}
+    weights = (checkpoint / MANIFEST).is_file() or any(checkpoint.glob("*.safetensors"))
+    model = model_digest(checkpoint) if weights or not engine.remote else f"tokenizer {chat.tokenizer.digest}"
+    return settings, {"checkpoint": model, "benchmark": benchmark.digest()}
 
 
 def is_predicted(
