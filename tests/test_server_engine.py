@@ -448,7 +448,7 @@ def test_a_server_that_hangs_costs_two_waits(server: StandIn) -> None:
     server.answer = answer
     with pytest.raises(EngineError, match=r"no answer within 0 s"):
         run(engine(server, read_timeout_seconds=0.2, concurrency=4), jobs(1000))
-    assert server.at_once == len(server.bodies) == 8  # it hangs still
+    assert 8 <= server.at_once == len(server.bodies) < 16  # it hangs still
 
 
 def test_drops_per_byte_do_not_stretch_the_time(server: StandIn) -> None:
@@ -497,7 +497,7 @@ def test_an_error_of_ours_while_an_output_is_kept_is_not_swallowed(server: Stand
 
 def test_a_folder_with_the_tokenizer_is_enough_and_an_outage_is_gone_on_from(server: StandIn, tmp_path: Path) -> None:
     def table(name: str) -> Any:
-        keys = {"type": "openai", "url": server.url, "backoff_seconds": 0.01, "retries": 1, "concurrency": 2}
+        keys = {"type": "openai", "url": server.url, "backoff_seconds": 0.01, "retries": 1, "concurrency": 1}
         return predict(
             tmp_path / name, checkpoint=CHAT.tokenizer.folder, benchmark_name="micro",
             benchmark=MicroBenchmark(MicroBenchmarkConfig(count=10, steps=(1, 3))),
@@ -511,6 +511,7 @@ def test_a_folder_with_the_tokenizer_is_enough_and_an_outage_is_gone_on_from(ser
     server.answer = lambda h, b, n: server.honest(h, b, n) if n <= 25 else hang_up(h)  # type: ignore[func-returns-value]
     with pytest.raises(EngineError, match="draws nothing any more"):
         table("cut")
+    assert len(read_record(tmp_path / "cut" / FILE)) == 25
     server.answer = server.honest
     server.bodies.clear()
     assert table("cut").digest == whole.digest
