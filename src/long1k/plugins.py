@@ -30,10 +30,12 @@ _EXTRA_OF = {
     "tensorboard": "tensorboard",
     "trackio": "trackio",
     "wandb": "wandb",
+    "httpx2": "server",
+    "vllm": "vllm",
 }
 
 
-_MODELS = ("transformers", "trl", "datasets", "peft")
+_MODELS = ("transformers", "trl", "datasets", "peft", "vllm")
 _LOAD_DEEPSPEED = ("transformers", "trl", "accelerate", "peft")
 
 

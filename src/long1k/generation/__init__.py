@@ -2,4 +2,6 @@
 
 ENGINES = {
     "transformers": "long1k.generation.hf:TransformersEngine",
+    "vllm": "long1k.generation.vllm:VllmEngine",
+    "openai": "long1k.generation.openai:ServerEngine",
 }

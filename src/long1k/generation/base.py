@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from long1k.chat import Chat
+from long1k.rows import Message
 
 
 class Budget(BaseModel):
@@ -51,7 +52,8 @@ class Job:
 
     ``drawn`` counts the tokens at the end of ``prompt_ids`` that belong to the output already: an output that is
     drawn in several pieces has several jobs of one key.  An engine that can draws position ``drawn + i`` of a
-    key from (seed, drawn + i), so that the pieces are what one piece would have been.
+    key from (seed, drawn + i), so that the pieces are what one piece would have been.  ``messages`` is what the
+    prompt was rendered from, for servers that render it themselves (of an output's first piece).
     """
 
     key: str
@@ -59,6 +61,7 @@ class Job:
     seed: int
     max_new_tokens: int
     drawn: int = 0
+    messages: tuple[Message, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class Engine(Protocol):
 
 
 class EngineFactory(Protocol):
-    """The class behind a name in ``ENGINES``."""
+    """The class behind a name in ``ENGINES``; ``remote = True`` if a folder with the tokenizer is all it needs."""
 
     Config: ClassVar[type[BaseModel]]
 

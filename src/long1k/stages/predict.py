@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from long1k.generation.repeats import repeats
 from long1k.plugins import load_plugin, validate
 from long1k.progress import progress
 from long1k.rows import Prediction, content_id, derive_seed
-from long1k.tables import PART_ROWS, Manifest, TableWriter, fingerprint, is_current, read_manifest
+from long1k.tables import MANIFEST, PART_ROWS, Manifest, TableWriter, fingerprint, is_current, read_manifest
 from long1k.training.checkpoint import model_digest
 
 STAGE = "predict/2"
@@ -35,6 +36,11 @@ class EngineSpec:
         self.type = str(given.pop("type", "transformers"))
         self._factory = load_plugin(self.type, ENGINES, "engine")
         self.config: BaseModel = validate(self._factory.Config, given, f"engine ({self.type})")
+
+    @property
+    def remote(self) -> bool:
+        """Whether the model runs elsewhere, so that a folder with its tokenizer is enough."""
+        return bool(getattr(self._factory, "remote", False))
 
     def identity(self) -> dict[str, Any]:
         """What of it can change outputs."""
@@ -85,7 +91,11 @@ def predict(
     course = Course(chat, sampling)
     keys = [(item, n, f"{item.item_id}/{n}") for item in items for n in range(sampling.samples)]
     jobs = [
-        course.first(key, prompts[item.item_id], derive_seed(sampling.seed, item.item_id, n)) for item, n, key in keys
+        replace(
+            course.first(key, prompts[item.item_id], derive_seed(sampling.seed, item.item_id, n)),
+            messages=tuple(item.messages),
+        )
+        for item, n, key in keys
     ]
     done = read_record(out / FILE)
     if any(job.key not in done for job in jobs):
@@ -158,7 +168,9 @@ def _identity(
         "sampling": sampling.model_dump(), "engine": engine.identity(),
         "chat": chat.describe(), "arm": arm, "train_seed": train_seed,
     }  # fmt: skip
-    return settings, {"checkpoint": model_digest(checkpoint), "benchmark": benchmark.digest()}
+    weights = (checkpoint / MANIFEST).is_file() or any(checkpoint.glob("*.safetensors"))
+    model = model_digest(checkpoint) if weights or not engine.remote else f"tokenizer {chat.tokenizer.digest}"
+    return settings, {"checkpoint": model, "benchmark": benchmark.digest()}
 
 
 def is_predicted(

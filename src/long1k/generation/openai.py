@@ -1,0 +1,150 @@
+"""Any server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, transformers serve, hosted ones."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from long1k.errors import EngineError, RecipeError
+from long1k.generation.attempts import Asking
+from long1k.generation.base import Done, Job, Sampling, Serving
+from long1k.generation.flow import waiting
+from long1k.generation.server import Endpoint, ServerConfig, key_header, refused
+from long1k.generation.wire import (
+    BadAnswer,
+    Server,
+    error_text,
+    guess_server,
+    positions_of,
+    read_json,
+    unknown_to_plain,
+)
+from long1k.plugins import need
+
+
+class ServerEngine:
+    """Asks a server, one request a sample, with the sample's own seed.
+
+    Token ids are kept where the server tells them; else its text is encoded here, and the end token, which servers
+    cut off, is put back where the output ended by itself.
+    """
+
+    Config = ServerConfig
+    remote = True
+
+    def __init__(self, config: ServerConfig, serving: Serving) -> None:
+        self.config, self._httpx = config, need("httpx2")
+        self._headers = {"Accept-Encoding": "identity", "User-Agent": "long1k", **key_header(config)}
+        self._local = urlsplit(config.url).hostname in ("localhost", "127.0.0.1", "::1")
+        model, server, self.max_positions, version = self._look()
+        # Of a local path the last part: where a folder lies says nothing of the model.
+        self.name = f"openai: {server}{version}, {model.rstrip('/').rsplit('/', 1)[-1] if model[0] == '/' else model}"
+        self._endpoint = Endpoint(config, serving.chat, model, server, self._httpx, self._client_options())
+
+    def run(self, jobs: Sequence[Job], sampling: Sampling, done: Done, finished: Collection[str] = ()) -> None:
+        """Draw what is missing.
+
+        Raises:
+            EngineError: the server is gone, refuses us, or is not the one that was expected.
+            RecipeError: a setting that cannot be had from this server.
+        """
+        left = waiting(jobs, finished)
+        self._check(left, sampling)
+        if left:
+            with asyncio.Runner() as runner:
+                runner.run(Asking(self._endpoint, sampling).all(left, done))
+
+    def close(self) -> None:
+        """Nothing is held between runs."""
+
+    def _check(self, jobs: Sequence[Job], sampling: Sampling) -> None:
+        """Refuse settings that the server would silently leave out."""
+        budget = sampling.budget
+        going_on = budget.max_thinking_tokens or budget.min_thinking_tokens or budget.close_loops
+        if self.config.prompts == "chat" and (going_on or any(job.drawn for job in jobs)):
+            raise RecipeError(
+                "a budget of thinking cannot be held with prompts: chat, which cannot go on from half a turn",
+                "set prompts: ids (or text), or take the budget away",
+            )
+        missing = [name for name in unknown_to_plain(sampling) if name not in self.config.extra]
+        if self._endpoint.server == "plain" and missing:
+            raise RecipeError(
+                f"{', '.join(missing)}: OpenAI's protocol has no such setting, and the server does not say whose it is",
+                "set server (vllm, sglang, llama.cpp), or the server's own field in extra",
+            )
+
+    def _client_options(self) -> dict[str, Any]:
+        """What every client of ours is made with; a proxy of the environment is not used for this machine itself."""
+        timeout = self._httpx.Timeout(
+            self.config.read_timeout_seconds, connect=self.config.connect_timeout_seconds, pool=None
+        )
+        limits = self._httpx.Limits(
+            max_connections=self.config.concurrency, max_keepalive_connections=self.config.concurrency
+        )
+        return {
+            "headers": self._headers, "timeout": timeout, "limits": limits, "follow_redirects": False,
+            "trust_env": not self._local,
+        }  # fmt: skip
+
+    def _look(self) -> tuple[str, Server, int | None, str]:
+        """Model, kind of server, positions, version: what it says of itself before anything is drawn."""
+        config = self.config
+        with self._httpx.Client(**self._client_options() | {"timeout": 30}) as client:
+            listed = self._get(client, config.url + "/models", must=config.model is None)
+            data = listed.get("data")
+            entries = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+            names = [str(one.get("id")) for one in entries]
+            if config.model is None and len(names) != 1:
+                raise EngineError(
+                    f"{config.url} lists {len(names)} models ({', '.join(names[:5]) or 'none'})",
+                    "say which one answers: --engine-option model=NAME",
+                )
+            model = config.model or names[0] or "unnamed"
+            entry = next((one for one in entries if one.get("id") == model), entries[0] if entries else {})
+            server = guess_server(entry) if config.server == "auto" else config.server
+            if server in ("vllm", "sglang") and names and model not in names:
+                raise EngineError(f"{config.url} has no model {model}", f"it lists: {', '.join(names[:5])}")
+            positions, version = positions_of(entry), ""
+            root = config.url.removesuffix("/v1")
+            if server == "vllm":
+                version = str(self._get(client, root + "/version").get("version", ""))
+            if server == "llama.cpp":
+                props = self._get(client, root + "/props")
+                version = str(props.get("build_info", ""))
+                # What one request gets, which may be less than the model was trained on.
+                settings = props.get("default_generation_settings")
+                positions = positions_of(settings if isinstance(settings, dict) else {}) or positions
+        return model, server, positions, f" {version[:40]}" if version else ""
+
+    def _get(self, client: Any, url: str, must: bool = False) -> dict[str, Any]:
+        """A JSON object of the server, {} where it has none; a server that is not there is always an error."""
+        for left in (1, 0):
+            try:
+                response = client.get(url)
+                break
+            except self._httpx.HTTPError as error:
+                if not left:
+                    raise EngineError(
+                        f"no server answers at {self.config.url} ({type(error).__name__}: {str(error)[:200]})",
+                        "start it, or mend the address: --engine-option url=http://HOST:PORT/v1",
+                    ) from None
+                time.sleep(self.config.backoff_seconds)
+        if response.status_code in (401, 403):
+            raise EngineError(*refused(response.status_code, error_text(response.content), self.config))
+        if response.status_code == 200:
+            try:
+                return read_json(response.content, response.headers.get("content-type", ""))
+            except BadAnswer as error:
+                if must:
+                    raise EngineError(
+                        f"{url}: {error}", "is this the address of an OpenAI-compatible server?"
+                    ) from None
+        elif must:
+            raise EngineError(
+                f"{url} answers {response.status_code}: {error_text(response.content)}",
+                "mend the address, or name the model: --engine-option model=NAME",
+            )
+        return {}
