@@ -135,9 +135,11 @@ def identity(engine: str, config: BaseModel) -> dict[str, Any]:
     """What of an engine's configuration can change outputs: all but the fields marked ``how``.
 
     A field that says only how the work is done (batch size, address, time-outs) is declared with
-    ``json_schema_extra={"how": True}``.
+    ``json_schema_extra={"how": True}``.  What a folder holds counts by its digest: ``contents()`` of the
+    configuration, if it has that, gives such digests by name.
     """
     fields = type(config).model_fields
     extra = {name: field.json_schema_extra for name, field in fields.items()}
     how = {name for name, one in extra.items() if isinstance(one, dict) and one.get("how")}
-    return {"type": engine, **config.model_dump(mode="json", exclude=how)}
+    contents = getattr(config, "contents", dict)
+    return {"type": engine, **config.model_dump(mode="json", exclude=how), **contents()}
