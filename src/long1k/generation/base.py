@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from long1k.chat import Chat
 
@@ -28,6 +28,32 @@ class Budget(BaseModel):
     close_loops: bool = Field(default=False, description="end thinking that repeats itself without end")
     check_tokens: int = Field(default=2048, ge=64, description="how often repetition is looked for")
 
+    @property
+    def closes(self) -> bool:
+        """Whether thinking may be closed by us."""
+        return self.max_thinking_tokens is not None or self.close_loops
+
+    @model_validator(mode="after")
+    def _in_force(self) -> Self:
+        """Refuse what could not be in force as it is set."""
+        if not self.closes and (self.max_answer_tokens is not None or self.answer_prefix):
+            raise ValueError(
+                "max_answer_tokens and answer_prefix are for thinking that is closed by us: "
+                "set max_thinking_tokens or close_loops"
+            )
+        if self.max_thinking_tokens is not None and self.max_thinking_tokens < self.min_thinking_tokens:
+            raise ValueError(
+                f"min_thinking_tokens ({self.min_thinking_tokens:,}) is more than "
+                f"max_thinking_tokens ({self.max_thinking_tokens:,})"
+            )
+        if not self.min_thinking_tokens and (self.waits, self.wait_text) != (1, "Wait"):
+            raise ValueError("waits and wait_text are for thinking that is too short: set min_thinking_tokens")
+        if not self.wait_text:
+            raise ValueError("wait_text is empty: the model would end its thinking at the same place again")
+        if not self.close_loops and self.check_tokens != 2048:
+            raise ValueError("check_tokens is for loops: set close_loops")
+        return self
+
 
 class Sampling(BaseModel):
     """How outputs are drawn.  Temperature 0 is greedy."""
@@ -43,6 +69,25 @@ class Sampling(BaseModel):
     samples: int = Field(default=1, ge=1, description="outputs a question")
     seed: int = 0
     budget: Budget = Budget()
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        """Refuse a budget that the whole output has no room for."""
+        budget = self.budget
+        for name in ("min_thinking_tokens", "max_thinking_tokens", "max_answer_tokens"):
+            tokens = getattr(budget, name) or 0
+            if tokens >= self.max_new_tokens:
+                raise ValueError(
+                    f"budget.{name} ({tokens:,}) is not less than max_new_tokens ({self.max_new_tokens:,}), "
+                    "which counts thinking and answer"
+                )
+        both = (budget.max_thinking_tokens or 0) + (budget.max_answer_tokens or 0)
+        if both >= self.max_new_tokens:
+            raise ValueError(
+                f"budget.max_thinking_tokens and budget.max_answer_tokens are {both:,} together; max_new_tokens "
+                f"({self.max_new_tokens:,}) must hold them and the closing tag"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from long1k.generation.draw import Chooser
 from long1k.plugins import need
 from long1k.tables import digest_json, file_digest
 from long1k.training.checkpoint import load_model
-from long1k.training.positions import positions_in
+from long1k.training.positions import positions_in, rope_in
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -35,7 +35,8 @@ class TransformersConfig(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of weights and cache")
     attention: str | None = Field(default=None, description="sdpa, eager, flash_attention_2, …; default: the library's")
     adapter: Path | None = Field(
-        default=None, description="folder of a LoRA adapter (peft), merged into the model", json_schema_extra={"how": True}
+        default=None, description="folder of a LoRA adapter (peft), merged into the model",
+        json_schema_extra={"how": True},
     )  # fmt: skip
 
     def contents(self) -> dict[str, str]:
@@ -113,7 +114,10 @@ class TransformersEngine:
         """Draw all jobs, in batches of prompts of like length that do not depend on what is finished."""
         chooser = Chooser(sampling)
         most = self.max_positions
-        for batch in batches(jobs, self.config, sampling.max_new_tokens):
+        # Rotary embeddings of this kind turn with the longest row, so rows of a batch would change one another.
+        alone = rope_in(self._model.config.to_dict()).get("rope_type") == "dynamic"
+        config = self.config.model_copy(update={"batch_size": 1}) if alone else self.config
+        for batch in batches(jobs, config, sampling.max_new_tokens):
             if all(job.key in finished for job in batch):
                 continue
             while batch:
