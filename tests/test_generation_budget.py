@@ -19,7 +19,17 @@ from long1k.generation.tags import ends_in_loop, find_tag
 from long1k.plugins import validate
 from long1k.tokens import Tokenizer
 
-MERGES = [("<", "/"), (".", "</"), ("t", "h"), (">", "Ċ"), (">Ċ", "Ċ"), ("W", "a"), ("i", "t"), ("Wa", "it"), ("o", "f")]
+MERGES = [
+    ("<", "/"),
+    (".", "</"),
+    ("t", "h"),
+    (">", "Ċ"),
+    (">Ċ", "Ċ"),
+    ("W", "a"),
+    ("i", "t"),
+    ("Wa", "it"),
+    ("o", "f"),
+]
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.role == 'assistant' %}<|end|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -73,9 +83,10 @@ class Scripted:
             if isinstance(following, Sample):
                 return following
             assert following.max_new_tokens >= 1
-            assert following.prompt_ids[len(self.prompt_ids) :][-following.drawn :] == following.prompt_ids[
-                len(self.prompt_ids) :
-            ]
+            assert (
+                following.prompt_ids[len(self.prompt_ids) :][-following.drawn :]
+                == following.prompt_ids[len(self.prompt_ids) :]
+            )
             assert following.seed == 7
             self.jobs.append(following)
         raise AssertionError
@@ -222,7 +233,9 @@ def test_thinking_that_is_closed_at_the_limit_goes_on(chat: Chat) -> None:
     closing = find_tag(chat.tokenizer, natural, chat.style.closing)
     assert closing is not None
     for limit in (closing[1], closing[1] + 1, closing[1] + 5):
-        sample = draw(chat, [natural], max_new_tokens=200, budget={"max_thinking_tokens": limit, "max_answer_tokens": 3})
+        sample = draw(
+            chat, [natural], max_new_tokens=200, budget={"max_thinking_tokens": limit, "max_answer_tokens": 3}
+        )
         assert sample == Sample("k", natural, "stop", "natural", [])
 
 
