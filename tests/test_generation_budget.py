@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 import tokenizers
@@ -294,7 +293,7 @@ def test_loops(chat: Chat) -> None:
     answer = [*ids_of(chat, "7"), chat.end_id]
     sample = draw(chat, [looping, answer], max_new_tokens=3000, budget=budget)
     assert (sample.budget_flag, sample.finish_reason) == ("loop", "stop")
-    start, end = sample.forced[0]
+    start, _end = sample.forced[0]
     assert start % 64 == 0
     assert 256 <= start < 512
     assert sample.token_ids == looping[:start] + ids_of(chat, chat.style.close) + answer
@@ -348,7 +347,7 @@ def test_what_has_no_room_in_tokens_is_refused(chat: Chat) -> None:
     def course(**budget: object) -> Course:
         return Course(chat, validate(Sampling, {"max_new_tokens": 100, "budget": budget}, "sampling"))
 
-    with pytest.raises(RecipeError, match="set sampling.max_new_tokens to at least"):
+    with pytest.raises(RecipeError, match=r"set sampling\.max_new_tokens to at least"):
         course(max_thinking_tokens=99)
     with pytest.raises(RecipeError, match="50 of answer"):
         course(max_thinking_tokens=49, max_answer_tokens=50)

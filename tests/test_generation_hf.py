@@ -56,7 +56,7 @@ MODELS: dict[str, Callable[[], Any]] = {
             initializer_range=0.5,
             bos_token_id=None,
             eos_token_id=None,
-        )  # fmt: skip
+        )
     ),
     "gemma2, eager attention": lambda: transformers.Gemma2ForCausalLM(
         transformers.Gemma2Config(
@@ -316,7 +316,7 @@ def test_frequencies_are_the_probabilities() -> None:
         assert float((counts - weights).abs().max()) < 0.02
         assert counts[2] == counts[5] == 0
     numbers = uniforms([0] * 1000, range(1000))
-    assert 0 <= numbers.min()
+    assert numbers.min() >= 0
     assert numbers.max() < 1
     assert len(set(numbers.tolist())) == 1000
 

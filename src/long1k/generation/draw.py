@@ -33,7 +33,7 @@ def uniforms(seeds: Sequence[int], positions: Sequence[int]) -> NDArray[np.float
 
 
 class Chooser:
-    """Chooses tokens as a ``Sampling`` says, in the order of ``generate``: penalty, temperature, top-k, top-p, min-p."""
+    """Chooses tokens as ``Sampling`` says, in the order of ``generate``: penalty, temperature, top-k, top-p, min-p."""
 
     def __init__(self, sampling: Sampling) -> None:
         self._torch = need("torch")
