@@ -43,6 +43,7 @@ TOP = (
     "cli_pool",
     "cli_data",
     "cli_plan",
+    "cli_curve",
     "plan_text",
     "study_plan",
     "cli_train",

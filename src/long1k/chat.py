@@ -33,6 +33,16 @@ class ThinkingStyle:
     close: str
     end: str
 
+    @property
+    def opening(self) -> str:
+        """The tag before the thinking, without white space."""
+        return self.open.strip()
+
+    @property
+    def closing(self) -> str:
+        """The tag after the thinking; what opens the solution is none of it."""
+        return self.close.split("\n\n<|begin")[0].strip()
+
 
 STYLES = {
     style.name: style
@@ -280,17 +290,22 @@ class Chat:
         """An assistant turn's content from its thinking and its solution."""
         return f"{self.style.open}{thinking}{self.style.close}{solution}{self.style.end}"
 
-    def split_answer(self, text: str) -> SplitAnswer:
+    def opens_thinking(self, prompt_ids: Sequence[int]) -> bool:
+        """Whether a prompt ends with the opening tag, so that the model begins to think at once."""
+        tail = self.tokenizer.decode(prompt_ids[-4 * len(self.style.opening) :])
+        return tail.rstrip().endswith(self.style.opening)
+
+    def split_answer(self, text: str, opened: bool = False) -> SplitAnswer:
         """A generated text taken apart; tolerant about white space around the tags.
 
         Unclosed thinking means no answer.  A generation prompt that already opened the
-        thinking leaves a text with only the closing tag: it counts as thought from the start.
+        thinking (``opened``) leaves a text with only the closing tag: it counts as thought from the start.
         """
         body = text
         at_end = body.rfind(self.end_token)
         if at_end >= 0:
             body = body[:at_end]
-        opening, closing = self.style.open.strip(), self.style.close.split("\n\n<|begin")[0].strip()
+        opening, closing = self.style.opening, self.style.closing
         close_at = body.rfind(closing)
         if close_at >= 0 and opening in body[close_at:]:  # opened again, and never closed
             return SplitAnswer(body, None)
@@ -299,6 +314,8 @@ class Chat:
             return (
                 SplitAnswer(body[open_at + len(opening) :].strip("\n"), None)
                 if open_at >= 0
+                else SplitAnswer(body.strip("\n"), None)
+                if opened
                 else SplitAnswer(None, body)
             )
         thinking = body[:close_at]

@@ -12,6 +12,7 @@ import typer
 
 from long1k import __version__
 from long1k.cli_common import Address, ExecutorKind, TokenizerOption, Workers
+from long1k.cli_curve import add_commands as add_curve_commands
 from long1k.cli_data import add_commands as add_data_commands
 from long1k.cli_doctor import add_commands as add_doctor_commands
 from long1k.cli_plan import add_commands as add_plan_commands
@@ -92,6 +93,7 @@ add_train_commands(app)
 add_predict_commands(app)
 add_score_commands(app)
 add_doctor_commands(app)
+add_curve_commands(app)
 add_pool_commands(app)
 add_data_commands(app)
 add_plan_commands(app)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from long1k.chat import Chat
 from long1k.rows import Message
@@ -29,6 +29,32 @@ class Budget(BaseModel):
     close_loops: bool = Field(default=False, description="end thinking that repeats itself without end")
     check_tokens: int = Field(default=2048, ge=64, description="how often repetition is looked for")
 
+    @property
+    def closes(self) -> bool:
+        """Whether thinking may be closed by us."""
+        return self.max_thinking_tokens is not None or self.close_loops
+
+    @model_validator(mode="after")
+    def _in_force(self) -> Self:
+        """Refuse what could not be in force as it is set."""
+        if not self.closes and (self.max_answer_tokens is not None or self.answer_prefix):
+            raise ValueError(
+                "max_answer_tokens and answer_prefix are for thinking that is closed by us: "
+                "set max_thinking_tokens or close_loops"
+            )
+        if self.max_thinking_tokens is not None and self.max_thinking_tokens < self.min_thinking_tokens:
+            raise ValueError(
+                f"min_thinking_tokens ({self.min_thinking_tokens:,}) is more than "
+                f"max_thinking_tokens ({self.max_thinking_tokens:,})"
+            )
+        if not self.min_thinking_tokens and (self.waits, self.wait_text) != (1, "Wait"):
+            raise ValueError("waits and wait_text are for thinking that is too short: set min_thinking_tokens")
+        if not self.wait_text:
+            raise ValueError("wait_text is empty: the model would end its thinking at the same place again")
+        if not self.close_loops and self.check_tokens != 2048:
+            raise ValueError("check_tokens is for loops: set close_loops")
+        return self
+
 
 class Sampling(BaseModel):
     """How outputs are drawn.  Temperature 0 is greedy."""
@@ -44,6 +70,25 @@ class Sampling(BaseModel):
     samples: int = Field(default=1, ge=1, description="outputs a question")
     seed: int = 0
     budget: Budget = Budget()
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        """Refuse a budget that the whole output has no room for."""
+        budget = self.budget
+        for name in ("min_thinking_tokens", "max_thinking_tokens", "max_answer_tokens"):
+            tokens = getattr(budget, name) or 0
+            if tokens >= self.max_new_tokens:
+                raise ValueError(
+                    f"budget.{name} ({tokens:,}) is not less than max_new_tokens ({self.max_new_tokens:,}), "
+                    "which counts thinking and answer"
+                )
+        both = (budget.max_thinking_tokens or 0) + (budget.max_answer_tokens or 0)
+        if both >= self.max_new_tokens:
+            raise ValueError(
+                f"budget.max_thinking_tokens and budget.max_answer_tokens are {both:,} together; max_new_tokens "
+                f"({self.max_new_tokens:,}) must hold them and the closing tag"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +183,11 @@ def identity(engine: str, config: BaseModel) -> dict[str, Any]:
     """What of an engine's configuration can change outputs: all but the fields marked ``how``.
 
     A field that says only how the work is done (batch size, address, time-outs) is declared with
-    ``json_schema_extra={"how": True}``.
+    ``json_schema_extra={"how": True}``.  What a folder holds counts by its digest: ``contents()`` of the
+    configuration, if it has that, gives such digests by name.
     """
     fields = type(config).model_fields
     extra = {name: field.json_schema_extra for name, field in fields.items()}
     how = {name for name, one in extra.items() if isinstance(one, dict) and one.get("how")}
-    return {"type": engine, **config.model_dump(mode="json", exclude=how)}
+    contents = getattr(config, "contents", dict)
+    return {"type": engine, **config.model_dump(mode="json", exclude=how), **contents()}

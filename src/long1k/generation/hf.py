@@ -1,16 +1,25 @@
-"""transformers' ``generate`` on the CPU or a GPU, in batches of prompts of like length."""
+"""A local checkpoint through transformers, on the CPU or a GPU, with a decoding loop of our own."""
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from long1k.errors import DataError
 from long1k.generation.base import Done, Job, Output, Sampling, Serving
+from long1k.generation.batch import Batch
+from long1k.generation.draw import Chooser
 from long1k.plugins import need
-from long1k.training.checkpoint import load_model, pad_id
-from long1k.training.positions import positions_in
+from long1k.tables import digest_json, file_digest
+from long1k.training.checkpoint import load_model
+from long1k.training.positions import positions_in, rope_in
+
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 class TransformersConfig(BaseModel):
@@ -19,14 +28,62 @@ class TransformersConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int = Field(default=64, ge=1, description="outputs drawn together", json_schema_extra={"how": True})
+    max_batch_tokens: int = Field(
+        default=262_144, ge=1, description="rows × (longest prompt + max_new_tokens) of a batch: bounds its cache",
+        json_schema_extra={"how": True},
+    )  # fmt: skip
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of weights and cache")
+    attention: str | None = Field(default=None, description="sdpa, eager, flash_attention_2, …; default: the library's")
+    adapter: Path | None = Field(
+        default=None, description="folder of a LoRA adapter (peft), merged into the model",
+        json_schema_extra={"how": True},
+    )  # fmt: skip
+
+    def contents(self) -> dict[str, str]:
+        """The adapter by what is in it, not by where it lies."""
+        if self.adapter is None:
+            return {}
+        return {"adapter": digest_json([file_digest(path) for path in _adapter_files(self.adapter)])}
+
+
+def _adapter_files(folder: Path) -> list[Path]:
+    """Configuration and weights of an adapter.
+
+    Raises:
+        DataError: one is missing, or the weights are pickled.
+    """
+    paths = [folder / name for name in _ADAPTER_FILES]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(
+                f"{folder} is no adapter that can be served: it has no {path.name}",
+                "give the folder that peft wrote, with safetensors",
+            )
+    return paths
+
+
+def batches(jobs: Sequence[Job], config: TransformersConfig, max_new_tokens: int) -> Iterator[list[Job]]:
+    """Jobs of like length together, the longest first, so that too little memory shows at once.
+
+    What a batch holds follows from the jobs and the configuration alone.
+    """
+    batch: list[Job] = []
+    for job in sorted(jobs, key=lambda job: (-len(job.prompt_ids), job.key)):
+        widest = len((batch or [job])[0].prompt_ids) + max_new_tokens
+        if batch and (len(batch) == config.batch_size or (len(batch) + 1) * widest > config.max_batch_tokens):
+            yield batch
+            batch = []
+        batch.append(job)
+    if batch:
+        yield batch
 
 
 class TransformersEngine:
     """Runs a local checkpoint.
 
-    Sampling adds Gumbel noise, drawn from each job's own generator, to the scaled logits and takes
-    the maximum.  That is an exact draw from the softmax (Gumbel, 1954), and the seed of a job
-    decides its output whatever else is in the batch.
+    Greedy outputs are those of the library's ``generate`` for each prompt alone.  A sampled output is decided by its
+    job's seed, whatever else is in the batch (but for the last bit of a float).  A job that ``done`` answers with
+    goes on in its place in the batch where it can, and else in a later round of the same batch.
     """
 
     Config = TransformersConfig
@@ -34,22 +91,19 @@ class TransformersEngine:
     def __init__(self, config: TransformersConfig, serving: Serving) -> None:
         self.config = config
         self._torch, self._transformers = need("torch"), need("transformers")
-        self._model = load_model(serving.model)
+        more = {} if config.attention is None else {"attn_implementation": config.attention}
+        self._model = load_model(serving.model, config.dtype, **more)
+        if config.adapter is not None:
+            self._model = _adapted(self._model, config.adapter)
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         self._model.to(self._device).eval()
-        tokenizer, end_id = serving.chat.tokenizer, serving.chat.end_id
-        # A model's own generation_config may hold a repetition penalty or a least length; only what
-        # the recipe says may decide how outputs are drawn.
-        self._model.generation_config = self._transformers.GenerationConfig(
-            eos_token_id=end_id, pad_token_id=pad_id(tokenizer, end_id), do_sample=False
-        )
-        self._end_id = end_id
-        self._pad_id = pad_id(tokenizer, end_id)
+        self._end_id = serving.chat.end_id
+        self._takes = frozenset(inspect.signature(self._model.forward).parameters)
 
     @property
     def name(self) -> str:
-        """Library and version."""
-        return f"transformers {self._transformers.__version__}"
+        """Library and version, type of numbers and device."""
+        return f"transformers {self._transformers.__version__} ({self.config.dtype}, {self._device})"
 
     @property
     def max_positions(self) -> int:
@@ -58,55 +112,39 @@ class TransformersEngine:
 
     def run(self, jobs: Sequence[Job], sampling: Sampling, done: Done, finished: Collection[str] = ()) -> None:
         """Draw all jobs, in batches of prompts of like length that do not depend on what is finished."""
-        ordered = sorted(jobs, key=lambda job: (len(job.prompt_ids), job.key))
-        for at in range(0, len(ordered), self.config.batch_size):
-            batch = ordered[at : at + self.config.batch_size]
+        chooser = Chooser(sampling)
+        most = self.max_positions
+        # Rotary embeddings of this kind turn with the longest row, so rows of a batch would change one another.
+        alone = rope_in(self._model.config.to_dict()).get("rope_type") == "dynamic"
+        config = self.config.model_copy(update={"batch_size": 1}) if alone else self.config
+        for batch in batches(jobs, config, sampling.max_new_tokens):
             if all(job.key in finished for job in batch):
                 continue
             while batch:
-                following = [done(output) for output in self._generate(batch, sampling)]
-                batch = [job for job in following if job is not None]
+                fitting = []
+                for job in batch:
+                    total = len(job.prompt_ids) + job.max_new_tokens
+                    if total <= most:
+                        fitting.append(job)
+                    else:
+                        done(Output(job.key, [], "error", error=f"{total:,} tokens, the model has {most:,} positions"))
+                batch = Batch(self._model, fitting, chooser, self._end_id, self._takes).run(done) if fitting else []
 
     def close(self) -> None:
         """Drop the model."""
         del self._model
-
-    def _generate(self, batch: Sequence[Job], sampling: Sampling) -> Iterator[Output]:
-        torch = self._torch
-        longest = max(len(job.prompt_ids) for job in batch)
-        input_ids = torch.full((len(batch), longest), self._pad_id, dtype=torch.long)
-        mask = torch.zeros((len(batch), longest), dtype=torch.long)
-        for at, job in enumerate(batch):
-            input_ids[at, longest - len(job.prompt_ids) :] = torch.tensor(job.prompt_ids)
-            mask[at, longest - len(job.prompt_ids) :] = 1
-        processors = self._transformers.LogitsProcessorList()
-        if sampling.temperature > 0:
-            processors.append(_gumbel(self._torch, [job.seed for job in batch], sampling))
-        with torch.inference_mode():
-            whole = self._model.generate(
-                input_ids=input_ids.to(self._device), attention_mask=mask.to(self._device),
-                max_new_tokens=max(job.max_new_tokens for job in batch), do_sample=False, logits_processor=processors,
-                eos_token_id=self._end_id, pad_token_id=self._pad_id, use_cache=True,
-            )  # fmt: skip
-        for job, ids in zip(batch, whole[:, longest:].tolist(), strict=True):
-            if self._end_id in ids:
-                yield Output(job.key, ids[: ids.index(self._end_id) + 1], "stop")
-            else:
-                yield Output(job.key, ids, "length")
+        if self._device == "cuda":
+            self._torch.cuda.empty_cache()
 
 
-def _gumbel(torch: Any, seeds: Sequence[int], sampling: Sampling) -> Any:
-    """A logits processor that makes arg max a draw, with one generator a row."""
-    generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
-
-    def process(_: Any, scores: Any) -> Any:
-        scaled = scores.float() / sampling.temperature
-        if sampling.top_p < 1:
-            ordered, order = scaled.sort(dim=-1, descending=True)
-            above = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-            ordered = ordered.masked_fill(above >= sampling.top_p, float("-inf"))
-            scaled = torch.full_like(scaled, float("-inf")).scatter(-1, order, ordered)
-        uniform = torch.stack([torch.rand(scaled.shape[-1], generator=g) for g in generators]).to(scaled.device)
-        return scaled - torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
-
-    return process
+def _adapted(model: Any, folder: Path) -> Any:
+    """The model with an adapter merged into its weights."""
+    _adapter_files(folder)
+    try:
+        with warnings.catch_warnings():  # notices to developers: the library uses names that transformers gave up
+            warnings.simplefilter("ignore")
+            return need("peft").PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except (ValueError, RuntimeError, KeyError, OSError) as error:
+        raise DataError(
+            f"the adapter in {folder} does not fit the model: {error}", "give the adapter of this model"
+        ) from None

@@ -69,7 +69,7 @@ def ladder(benchmark: Mapping[str, Any], width: int, *, height: int = 270, title
                 subtitleFont=_FONT,
             )
         )
-    return _svg(alt, chart, ladder_words(benchmark), 16 if title else 6)
+    return svg_of(alt, chart, ladder_words(benchmark), 16 if title else 6)
 
 
 def contrasts(benchmark: Mapping[str, Any], width: int) -> str | None:
@@ -106,7 +106,7 @@ def contrasts(benchmark: Mapping[str, Any], width: int) -> str | None:
     said = base.mark_text(dy=-1, fontSize=11.5, color=MUTED, **text).encode(x=alt.value(0), text="figures:N")
     chart = alt.layer(zero, bar, dot, name, said).properties(width=width - 18, height=62 * len(rows))
     spoken = "; ".join(f"{row['label']}: {row['figures']} points" for row in rows)
-    return _svg(alt, chart, f"Differences in accuracy on {benchmark.get('benchmark')}: {spoken}.")
+    return svg_of(alt, chart, f"Differences in accuracy on {benchmark.get('benchmark')}: {spoken}.")
 
 
 def ladder_words(benchmark: Mapping[str, Any]) -> str:
@@ -267,7 +267,7 @@ def _labels(names: Sequence[str]) -> list[str]:
     return made
 
 
-def _svg(alt: Any, chart: Any, words: str, padding: int = 6) -> str:
+def svg_of(alt: Any, chart: Any, words: str, padding: int = 6) -> str:
     """The chart as one <svg> element with a spoken label, equal bytes for equal charts."""
     import vl_convert as vlc
 

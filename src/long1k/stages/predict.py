@@ -187,7 +187,7 @@ def _row(
     checkpoint: Path,
 ) -> Prediction:  # fmt: skip
     text = sample.text if sample.text is not None else chat.tokenizer.decode(sample.token_ids)
-    split = chat.split_answer(text)
+    split = chat.split_answer(text, chat.opens_thinking(prompt_ids))
     return Prediction(
         prediction_id=content_id(
             "y", settings["benchmark"], item.item_id, settings["arm"], str(settings["train_seed"]), str(number)
