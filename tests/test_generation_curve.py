@@ -29,7 +29,7 @@ def chat() -> Chat:
 
 
 def row(chat: Chat, question: int, sample: int, text: str, gold: str = "c", **more: Any) -> Prediction:
-    ids = tuple(chat.tokenizer.encode(text)) + (chat.end_id,)
+    ids = (*chat.tokenizer.encode(text), chat.end_id)
     whole = chat.tokenizer.decode(ids)
     split = chat.split_answer(whole)
     values: dict[str, Any] = {

@@ -71,6 +71,34 @@ class SplitAnswer:
     answer: str | None
 
 
+def split_thinking(text: str, style: ThinkingStyle | None = None, opened: bool = False) -> SplitAnswer:
+    """A text without control tokens taken apart at its thinking tags; tolerant about white space around them.
+
+    Args:
+        style: which tags; None takes those that stand in the text (OpenThoughts' if any of them does).
+        opened: the prompt opened the thinking already, so that a text without any tag is unclosed thinking.
+    """
+    if style is None:
+        tagged = any(tag in text for tag in ("<|begin_of_thought|>", "<|end_of_thought|>"))
+        style = STYLES["openthoughts" if tagged else "think"]
+    opening, closing = style.opening, style.closing
+    close_at = text.rfind(closing)
+    if close_at >= 0 and opening in text[close_at:]:  # opened again, and never closed
+        return SplitAnswer(text, None)
+    open_at = text.find(opening)
+    if close_at < 0:
+        if open_at < 0:
+            return SplitAnswer(text.strip("\n"), None) if opened else SplitAnswer(None, text)
+        return SplitAnswer(text[open_at + len(opening) :].strip("\n"), None)
+    thinking = text[:close_at]
+    if 0 <= open_at < close_at:
+        thinking = text[open_at + len(opening) : close_at]
+    answer = text[close_at + len(closing) :].lstrip("\n")
+    for tag in ("<|begin_of_solution|>", "<|end_of_solution|>"):
+        answer = answer.replace(tag, "") if style.name == "openthoughts" else answer
+    return SplitAnswer(thinking.strip("\n"), answer.strip("\n"))
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """Token ids of a whole sample and, for each, whether it carries loss (shapes: T, T)."""
@@ -305,23 +333,4 @@ class Chat:
         at_end = body.rfind(self.end_token)
         if at_end >= 0:
             body = body[:at_end]
-        opening, closing = self.style.opening, self.style.closing
-        close_at = body.rfind(closing)
-        if close_at >= 0 and opening in body[close_at:]:  # opened again, and never closed
-            return SplitAnswer(body, None)
-        open_at = body.find(opening)
-        if close_at < 0:
-            return (
-                SplitAnswer(body[open_at + len(opening) :].strip("\n"), None)
-                if open_at >= 0
-                else SplitAnswer(body.strip("\n"), None)
-                if opened
-                else SplitAnswer(None, body)
-            )
-        thinking = body[:close_at]
-        if 0 <= open_at < close_at:
-            thinking = body[open_at + len(opening) : close_at]
-        answer = body[close_at + len(closing) :].lstrip("\n")
-        for tag in ("<|begin_of_solution|>", "<|end_of_solution|>"):
-            answer = answer.replace(tag, "") if self.style.name == "openthoughts" else answer
-        return SplitAnswer(thinking.strip("\n"), answer.strip("\n"))
+        return split_thinking(body, self.style, opened)

@@ -24,15 +24,22 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def export(
-    examples: Annotated[Path, typer.Argument(help="Folder of samples, made by synthesize or import.")],
+    examples: Annotated[
+        Path, typer.Argument(help="Folder of samples (synthesize, import) or of predictions (predict, import).")
+    ],
     out: Out,
     format_: Annotated[
         str,
         typer.Option(
             "--format",
-            help="parquet, jsonl, prompt-completion, messages, sharegpt, alpaca, llamafactory or tokenized.",
+            help="Samples: parquet, jsonl, prompt-completion, messages, sharegpt, alpaca, llamafactory or tokenized. "
+            "Predictions: predict-json, lm-eval, lighteval or inspect.",
         ),
     ],
+    scores: Annotated[Path | None, typer.Option(help="Predictions: folder made by score, for their verdicts.")] = None,
+    option: Annotated[
+        list[str], typer.Option(help="Predictions: a key of the format, e.g. log=json for inspect.")
+    ] = [],  # noqa: B006
     provenance: Annotated[bool | None, typer.Option("--provenance/--no-provenance", help=_CARRY)] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Tokenizer folder, or package:micro. Default: the one of the samples.")
@@ -50,7 +57,9 @@ def export(
     ] = None,
     language: Annotated[str, typer.Option(help="Language code for the dataset card.")] = "en",
 ) -> None:
-    """Write samples in the format of another trainer, with a dataset card."""
+    """Write samples in the format of another trainer (with a card), or predictions in that of another harness."""
+    if _export_results(examples, out, format_, scores, option, provenance):
+        return
     from long1k.interop.card import write_card
     from long1k.interop.export import export_config, export_samples
     from long1k.rows import Example
@@ -76,6 +85,24 @@ def export(
         print(f"  template {manifest.info['template']}; train with:  cd {out} && llamafactory-cli train train.yaml")
 
 
+def _export_results(
+    predictions: Path, out: Path, format_name: str, scores: Path | None, option: list[str], provenance: bool | None
+) -> bool:
+    """Whether the format is one of predictions, which then are written."""
+    from long1k.interop.results import FORMATS, export_results
+    from long1k.summary import rows_line
+
+    if format_name not in FORMATS:
+        for key, given in (("--scores", scores is not None), ("--option", bool(option))):
+            if given:
+                raise RecipeError(f"{key} goes with predictions only", f"formats of them: {', '.join(FORMATS)}")
+        return False
+    options = dict(pair(text, "--option") for text in option)
+    manifest = export_results(out, predictions, format_name, scores=scores, provenance=provenance, options=options)
+    print(f"{out}: {rows_line(manifest)}\n  " + "\n  ".join(manifest.info["files"]))
+    return True
+
+
 def _training(recipe: str | None, set_: list[str], arm: Any) -> dict[str, Any] | None:
     """The training of a recipe as plain values: that of the arm the samples are of, else the recipe's own."""
     if recipe is None:
@@ -99,6 +126,20 @@ def import_(
     as_: Annotated[
         str | None, typer.Option("--as", help="predictions or samples. Default: as the rows' fields tell.")
     ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Predictions: predict-json, lm-eval, lighteval, inspect, or jsonl (fields as --field says). Default: "
+            "as the file looks.",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str], typer.Option(help="Predictions: a key of the format, e.g. filter=strict-match for lm-eval.")
+    ] = [],  # noqa: B006
+    scores: Annotated[
+        Path | None, typer.Option(help="Predictions: a folder for the verdicts that the file states, as scores.")
+    ] = None,
     field: Annotated[
         list[str],
         typer.Option(help="Predictions: our field = theirs: question, answer, response, sample, label, benchmark."),
@@ -106,17 +147,21 @@ def import_(
     arm: Annotated[str | None, typer.Option(help="Predictions: the field that tells runs apart.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="Samples: tokenizer folder that counts them.")] = None,
     thinking: Annotated[str | None, typer.Option(help="Samples: tags in their text: think or openthoughts.")] = None,
-    name: Annotated[str | None, typer.Option(help="Samples: name of their arm. Default: the path's.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the samples' arm, or of the outputs' run. Default: the path's.")
+    ] = None,
     licence: Annotated[str | None, typer.Option(help="Samples: licence of rows that state none.")] = None,
 ) -> None:
     """Read model outputs (to score them) or samples (to count, show and train on them) made elsewhere."""
-    kind = _kind(path, as_, field, arm)
+    if _import_results(path, out, as_, format_, option, scores, name, [*field, *([arm] if arm else [])]):
+        return
+    kind = _kind(path, "predictions" if format_ == "jsonl" else as_, field, arm)
     if kind == "predictions":
         _import_predictions(path, out, field, arm)
         return
-    for option, given in (("--field", field), ("--arm", arm)):
+    for key, given in (("--field", field), ("--arm", arm)):
         if given:
-            raise RecipeError(f"{option} goes with predictions only", "leave it out, or give --as predictions")
+            raise RecipeError(f"{key} goes with predictions only", "leave it out, or give --as predictions")
     if tokenizer is None:
         raise RecipeError("samples need --tokenizer", "the folder of the model that will be trained on them")
     from long1k.interop.card import write_card
@@ -133,6 +178,39 @@ def import_(
     print(f"{out}: {rows_line(manifest)}; {i['files']} files, {i['restored']:,} rows with their provenance")
     if i["recounted"]:
         print(f"  {i['recounted']:,} rows have another number of tokens in this tokenizer than they say")
+
+
+def _import_results(
+    path: list[Path], out: Path, as_: str | None, format_name: str | None, option: list[str], scores: Path | None,
+    name: str | None, mapped: list[str],
+) -> bool:  # fmt: skip
+    """Whether the file is in the format of another harness, as said or as it looks; it then is read."""
+    from long1k.interop.results import FORMATS, format_of, import_results
+    from long1k.summary import rows_line
+
+    if format_name is None and not mapped and as_ != "samples" and len(path) == 1 and path[0].is_file():
+        format_name = format_of(path[0])
+    if format_name in (None, "jsonl"):
+        for key, given in (("--option", bool(option)), ("--scores", scores is not None)):
+            if given:
+                raise RecipeError(f"{key} needs --format", f"one of {', '.join(FORMATS)}")
+        return False
+    assert format_name is not None
+    if as_ == "samples" or mapped:
+        raise RecipeError(
+            f"--format {format_name} reads predictions, and needs no --field", "leave the one or other out"
+        )
+    if len(path) != 1:
+        raise RecipeError("predictions come from one file", "import each file into a folder of its own")
+    options = dict(pair(text, "--option") for text in option)
+    chosen = name or path[0].name.split(".")[0]
+    manifest = import_results(out, path[0], format_name, name=chosen, options=options, scores=scores)
+    info = manifest.info
+    print(
+        f"{out}: {rows_line(manifest)}; {format_name}: {info['foreign_rows']:,} rows, {info['items']:,} questions, "
+        f"{len(info['arms'])} runs, {info['labelled']:,} outputs with a verdict"
+    )
+    return True
 
 
 def _kind(paths: list[Path], as_: str | None, field: list[str], arm: str | None) -> Literal["predictions", "samples"]:

@@ -394,14 +394,19 @@ class TableWriter(Generic[R]):
             to_arrow(list(rejected), Reject) if rejected else None, rows_in,
         )  # fmt: skip
 
-    def commit(self, num_parts: int, info: Mapping[str, Any] | None = None, *, balanced: bool = True) -> Manifest:
+    def commit(
+        self, num_parts: int, info: Mapping[str, Any] | None = None, *, balanced: bool = True,
+        beside: Sequence[Path] = (),
+    ) -> Manifest:  # fmt: skip
         """Merge the rejected rows, check that none was lost, and write the manifest.
 
         ``balanced`` demands rows in = rows out + rejected; stages that make several rows of
-        one (joining, sampling) pass False and keep their own account in ``info``.
+        one (joining, sampling) pass False and keep their own account in ``info``.  ``beside`` are further files
+        in the folder that belong to the table.
         """
         rejected_parts = sorted(self.folder.glob("rejected-*.parquet"))
-        hasher, rows_in, rows_out, files = hashlib.sha256(), 0, 0, [self.folder / "rejected.parquet"]
+        hasher, rows_in, rows_out = hashlib.sha256(), 0, 0
+        files = [self.folder / "rejected.parquet", *beside]
         for index in range(num_parts):
             about = pq.read_metadata(self._part(index))
             rows_in += int(about.metadata[b"rows_in"])

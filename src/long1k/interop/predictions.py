@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from long1k.chat import split_thinking
 from long1k.errors import DataError, RecipeError
 from long1k.jsonlines import BadRow, field_name, half_surrogate, read_json_lines
 from long1k.rows import Prediction, Reject, content_id
-from long1k.tables import Manifest, TableWriter, file_digest, fingerprint, is_current, read_manifest
+from long1k.tables import PART_ROWS, Manifest, TableWriter, file_digest, fingerprint, is_current, read_manifest
 
-STAGE = "import-predictions/1"
+STAGE = "import-predictions/2"
 _FIELDS = ("question", "answer", "response", "sample", "label", "benchmark", "finish_reason")
 
 
@@ -37,22 +39,32 @@ def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
     writer = TableWriter(out, Prediction, stage=STAGE, config=settings, inputs=inputs)
-    rows: list[Prediction] = []
-    rejected: list[Reject] = []
-    for number, row in read_json_lines(path):
-        made = row if isinstance(row, BadRow) else _prediction(row, number, fields, name, arm)
-        if isinstance(made, BadRow):
-            rejected.append(Reject(made.reason, made.evidence[:500], path.name, made.source_row, made.row))
-        else:
-            rows.append(made)
-    if not rows:
-        why = f": {rejected[0].reason}: {rejected[0].evidence}" if rejected else ""
+    made = (
+        row if isinstance(row, BadRow) else _prediction(row, number, fields, name, arm)
+        for number, row in read_json_lines(path)
+    )
+    items: set[str] = set()
+    arms: set[str] = set()
+    parts, first = 0, ""
+    while chunk := list(islice(made, PART_ROWS)):  # so much is held, and no more
+        rows = [one for one in chunk if not isinstance(one, BadRow)]
+        rejected = [
+            Reject(one.reason, one.evidence[:500], path.name, one.source_row, one.row)
+            for one in chunk
+            if isinstance(one, BadRow)
+        ]
+        if rejected and not first:
+            first = f": {rejected[0].reason}: {rejected[0].evidence}"
+        writer.write_part(parts, rows, rejected)
+        items |= {row.problem_id for row in rows}
+        arms |= {row.arm for row in rows}
+        parts += 1
+    if not items:
         raise DataError(
-            f"no usable outputs in {path}{why}",
+            f"no usable outputs in {path}{first}",
             "map its fields: --field question=… --field answer=… --field response=…",
         )
-    writer.write_part(0, rows, rejected)
-    return writer.commit(1, {"items": len({row.problem_id for row in rows}), "arms": sorted({row.arm for row in rows})})
+    return writer.commit(parts, {"items": len(items), "arms": sorted(arms)})
 
 
 def _prediction(
@@ -71,8 +83,7 @@ def _prediction(
     benchmark = str(row.get(names["benchmark"]) or name)
     label = row.get(names["label"])
     run = str(row.get(arm)) if arm is not None else name
-    thinking, closed, answer = response.rpartition("</think>")
-    unclosed = "<think>" in answer  # never closed, or opened again after that
+    split = split_thinking(response)
     sample = row.get(names["sample"])
     return Prediction(
         prediction_id=content_id("y", name, str(number), question, response),
@@ -81,8 +92,8 @@ def _prediction(
         part_ids=(content_id("q", benchmark, question),), arm=f"{benchmark} / {run}",
         train_seed=None, checkpoint=run, sample_index=sample if isinstance(sample, int) else 0, seed=None,
         prompt_token_ids=(),
-        text=response, token_ids=(), forced=(), thinking=thinking.removeprefix("<think>").strip() if closed else None,
-        answer_text=None if unclosed else answer, finish_reason=str(row.get(names["finish_reason"]) or "unknown"),
+        text=response, token_ids=(), forced=(), thinking=split.thinking, answer_text=split.answer,
+        finish_reason=str(row.get(names["finish_reason"]) or "unknown"),
         budget_flag=None, num_tokens=None, num_thinking_tokens=None, num_answer_tokens=None, engine="published",
         label=bool(label) if isinstance(label, bool | int) else None,
     )  # fmt: skip
