@@ -14,7 +14,7 @@ from long1k.errors import RecipeError
 def add_commands(app: typer.Typer) -> None:
     """Register doctor."""
     app.command(
-        epilog="Examples:  long1k doctor --benchmark math500 --option path=math500.jsonl --model checkpoint      "
+        epilog="Example:  long1k doctor --benchmark math500 --option path=math500.jsonl --model checkpoint      "
         "long1k doctor --benchmark gpqa --model checkpoint --train examples --predictions predictions/gpqa"
     )(doctor)
 

@@ -126,7 +126,7 @@ def _samplings(sets: list[str], names: list[str]) -> tuple[dict[str, Any], dict[
 def add_commands(app: typer.Typer) -> None:
     """Put this file's commands into the command line."""
     app.command(
-        epilog="Examples:  long1k predict checkpoint --benchmark math500 --option path=math500.jsonl --out predictions"
+        epilog="Example:  long1k predict checkpoint --benchmark math500 --option path=math500.jsonl --out predictions"
         "      long1k predict checkpoint --benchmark math500 --benchmark aime24 --set temperature=0.6 "
         "--set aime24.samples=64 --out predictions"
     )(predict)
