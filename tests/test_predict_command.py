@@ -49,12 +49,12 @@ def test_each_benchmark_has_its_sampling_and_its_folder(model: Path, tmp_path: P
     ran = long1k(
         "predict", model, *ENGINE, "--benchmark", "sums=jsonl", "--benchmark", "gpqa",
         "--option", f"sums.path={sums(tmp_path / 's.jsonl')}", "--option", f"gpqa.path={lines(tmp_path / 'g.jsonl', *map(row, range(5)))}",
-        "--set", "max_new_tokens=100", "--set", "temperature=1.0", "--set", "sums.samples=3", "--set", "sums.budget.waits=2", "--out", tmp_path / "out",
+        "--set", "max_new_tokens=100", "--set", "temperature=1.0", "--set", "sums.samples=3", "--set", "sums.budget.max_thinking_tokens=60", "--out", tmp_path / "out",
     )  # fmt: skip
     assert (ran.code, ran.err) == (0, "")
     one, other = read_manifest(tmp_path / "out" / "sums"), read_manifest(tmp_path / "out" / "gpqa")
     assert (one.rows_out, other.rows_out) == (18, 5)
-    assert one.config["sampling"]["budget"]["waits"] == 2
+    assert one.config["sampling"]["budget"]["max_thinking_tokens"] == 60
     assert one.config["sampling"]["max_new_tokens"] == other.config["sampling"]["max_new_tokens"] == 100
     assert (one.info["grader"], other.info["grader"]) == ("math", "choice")
     assert one.info["source"]["rows"] == 6

@@ -88,9 +88,9 @@ def prompt_checks(benchmark: Benchmark, items: Sequence[Item], chat: Chat | None
         checks.append(
             Check(
                 "form of the answer",
-                "warn",
+                "warn" if instruction else "info",
                 f"{plural(len(silent), 'prompt')} do not ask for \\boxed{{}}",
-                "set instruction:, unless the model was trained to answer so",
+                "say it in instruction:, unless the model was trained to answer so",
                 tuple(silent[:3]),
             )
         )
