@@ -264,8 +264,30 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         body = write_rows(tmp_path / file.replace("/", "-"), rows).read_bytes()
         card = f"---\nconfigs:\n- config_name: other\n  data_files: other.jsonl\n- config_name: {config}\n  data_files:\n  - split: {split}\n    path: {file}\n---\n"
         data[repo] = {"README.md": card.encode(), file: body, "other.jsonl": b'{"question": "other", "answer": "0"}\n'}
+    # A repository without a word on its configurations, as a mirror of GPQA: the file has the configuration's name.
+    gpqa = {
+        "Question": "Which\nof them?",
+        "Correct Answer": "a,\n b",
+        **{f"Incorrect Answer {n}": str(n) for n in (1, 2, 3)},
+    }
+    csv_body = write_rows(tmp_path / "gpqa.csv", [gpqa]).read_bytes()
+    data["Idavidrein/gpqa"] = {"gpqa_diamond.csv": csv_body, "gpqa_main.csv": b"x\n"}
+    data["mirror/olympiad"] = {
+        "OlympiadBench/OE_TO_maths_en_COMP/OE_TO_maths_en_COMP.parquet": data["Hothan/OlympiadBench"][
+            "OlympiadBench/x.parquet"
+        ],
+        "OlympiadBench/OE_MM_maths_en_COMP/OE_MM_maths_en_COMP.parquet": b"",
+    }
     with fake_hub(data) as server:
         yield server
+
+
+def test_repositories_without_a_card_are_read_by_the_names_of_their_files(hub: FakeHub) -> None:
+    (item,) = make("gpqa", endpoint=hub.endpoint).load()
+    assert item.question == "Which\nof them?"
+    assert f"\n{item.answers[0]}) a,\nb\n" in item.messages[0].content
+    mirror = make("olympiadbench", hub="mirror/olympiad", config="OE_TO_maths_en_COMP", endpoint=hub.endpoint)
+    assert [one.answers[0] for one in mirror.load()] == ["7, 9"]
 
 
 @pytest.mark.parametrize("repo", CARDS)

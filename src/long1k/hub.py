@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import yaml
@@ -90,7 +90,7 @@ def resolve(
     if patterns is None:
         patterns = _patterns_of_card(repo, commit, names, config, split, endpoint)
     if patterns is None:
-        chosen = _by_split(repo, [name for name in names if config is None or name.startswith(f"{config}/")], split)
+        chosen = _by_split(repo, [name for name in names if config is None or _belongs(name, config)], split)
     else:
         chosen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
         if offline is not None:  # the cache knows whether all of them were fetched
@@ -231,6 +231,12 @@ def _by_split(repo: str, names: Sequence[str], split: str) -> list[str]:
     if named or split != "train":
         return named
     return [name for name in rows if not any(_mentions(name, other) for other in _OTHER_SPLITS)]
+
+
+def _belongs(name: str, config: str) -> bool:
+    """Whether a file lies in a folder of the configuration's name, or has that name itself."""
+    path = PurePosixPath(name)
+    return config in path.parent.parts or path.name.partition(".")[0] == config
 
 
 def _mentions(name: str, split: str) -> bool:
