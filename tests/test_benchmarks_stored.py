@@ -43,7 +43,7 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
               ["27", "-3"]),
     "olympiadbench": ([OLYMPIAD], ["7, 9"]),
     "minerva": ([{"question": "p", "answer": "4.5e33"}, {"problem": "q", "solution": "thus $x=\\boxed{3}$ cm", "type": "t"}],
-                ["4.5e33", "3"]),
+                ["4.5 \\times 10^{33}", "3"]),
     "gsm8k": ([{"question": "p", "answer": "2 * 9 = <<2*9=18>>18\n#### 18"},
                {"question": "q", "answer": "much\n#### $1,234,567"}], ["18", "1234567"]),
 }  # fmt: skip
@@ -135,6 +135,15 @@ def test_answers_that_are_lists(value: Any, expected: str | None) -> None:
 def test_whole_numbers_survive_tables_of_floats(number: int) -> None:
     assert golds.whole(golds.plain(float(number)) or "") == str(number) == golds.whole(f"{number}.0")
     assert golds.after_hashes(f"so\n#### {number:,}") == str(number)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("4.5e33", "4.5 \\times 10^{33}"), ("-1E-04", "-1 \\times 10^{-4}"), ("2e+3", "2 \\times 10^{3}"), ("e33", "e33"),
+     ("3", "3"), ("2e3x", "2e3x"), ("e^{-x}", "e^{-x}")],
+)  # fmt: skip
+def test_powers_of_ten_are_written_as_models_write_them(text: str, expected: str) -> None:
+    assert golds.powers(text) == expected
 
 
 @pytest.mark.parametrize("value", [True, None, "", "  ", {"a": 1}, ["7"]])

@@ -10,6 +10,7 @@ from long1k.grading.extract import extract_answer
 _HASHES = re.compile(r"####[ \t]*(?P<value>[^\n]*)")
 _WHOLE = re.compile(r"(?P<digits>-?\d+)\.0+")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_POWER = re.compile(r"(?P<digits>[-+]?\d+(?:\.\d*)?)[eE](?P<power>[-+]?\d{1,4})")
 _MATH = re.compile(r"\$+")
 
 
@@ -26,6 +27,12 @@ def whole(text: str) -> str:
     """A number that a table of floats has spoiled: 42.0 is 42."""
     found = _WHOLE.fullmatch(text)
     return found["digits"] if found else text
+
+
+def powers(text: str) -> str:
+    r"""A number as programs write it, as mathematics does: 4.5e33 is 4.5 \times 10^{33}."""
+    found = _POWER.fullmatch(text)
+    return f"{found['digits']} \\times 10^{{{int(found['power'])}}}" if found else text
 
 
 def of_solution(text: str) -> str | None:

@@ -18,7 +18,12 @@ class MinervaBenchmark(StoredBenchmark):
     Config = MinervaConfig
 
     def gold(self, row: Row, where: str) -> str | None:
-        """The answer's field; where a file has none, the last box or closing statement of the solution."""
+        r"""The answer's field; where a file has none, the last box or closing statement of the solution.
+
+        Powers of ten stand there as programs write them; 4.5e33 becomes 4.5 \times 10^{33}, as models write it.
+        """
         found = golds.listed(self.field(row, "answer"))
         solution = self.field(row, "solution")
-        return golds.of_solution(solution) if found is None and isinstance(solution, str) else found
+        if found is None and isinstance(solution, str):
+            found = golds.of_solution(solution)
+        return None if found is None else golds.powers(found)
