@@ -27,6 +27,7 @@ from long1k.stages.doctor import as_json, examine, render
 from long1k.stages.doctor.check import Check
 from long1k.stages.predict import EngineSpec, predict
 from long1k.stages.synthesize import synthesize
+from long1k.tables import finish
 from long1k.tokens import load_tokenizer
 from realdata import real_data
 from scripted import ScriptedEngine, letters, model_folder
@@ -354,3 +355,20 @@ def test_real_benchmarks_pass_with_a_real_tokenizer(file: str) -> None:
     assert by_name(checks)["gold answers"].figures["statuses"] == {"correct": 500 if name == "math500" else 30}
     if name == "math500":
         assert by_name(checks)["worked solutions"].figures["statuses"] == {"correct": 500}
+
+
+def test_a_checkpoint_says_how_it_was_trained(tmp_path: Path, long1k: Run) -> None:  # noqa: F811
+    model = model_folder(tmp_path / "model")
+    finish(model, stage="train/1", config={"chat": CHAT.describe()}, inputs={}, digest="d", files=[], started=0.0)
+    path = problems(tmp_path)
+    common = ("doctor", "--benchmark", "jsonl", "--option", f"path={path}", "--train", model)
+    ran = long1k(*common)
+    assert (ran.code, ran.err) == (0, "")
+    assert "tokenizer, template, thinking style and system message are those of the training" in " ".join(
+        ran.out.split()
+    )
+    ran = long1k(*common, "--tokenizer", FOLDER, "--thinking", "openthoughts")
+    assert ran.code == 1
+    assert "was trained with another thinking than is used here" in " ".join(ran.out.split())
+    ran = long1k("doctor", "--benchmark", "jsonl", "--option", f"path={path}", "--grader", "judge")
+    assert (ran.code, "give a rule" in ran.err) == (2, True)

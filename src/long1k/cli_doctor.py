@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,15 +52,14 @@ def doctor(
     made = make_benchmarks(benchmark_specs([benchmark], option))[0][1]
     place = str(model) if model is not None else tokenizer
     if place is None and train is not None:
-        trained = chat_of(read_manifest(train), None, None)
-        place = str(trained.tokenizer.folder)
+        place = str(_trained(train).tokenizer.folder)
     if model is not None and (model / "manifest.json").is_file() and template is None:
         chat = chat_of(read_manifest(model), str(model), thinking)
     else:
         chat = chat_from(place or "package:micro", thinking or "think", None, template)
     checks = examine(
         made, chat=chat, tokenized=place is not None, grader=grader, model=model,
-        train=None if train is None else (train, chat_of(read_manifest(train), None, None)), predictions=predictions,
+        train=None if train is None else (train, _trained(train)), predictions=predictions,
         max_new_tokens=max_new_tokens, tolerate=tolerate, show_question=show_question, num_workers=workers,
     )  # fmt: skip
     failed = sum(check.status == "fail" for check in checks)
@@ -71,3 +70,11 @@ def doctor(
         print(f"\n{failed} of {len(checks)} checks failed" if failed else f"\nno check of {len(checks)} failed")
     if failed:
         raise typer.Exit(1)
+
+
+def _trained(folder: Path) -> Any:
+    """The renderer behind samples, or behind a checkpoint, which holds its tokenizer itself."""
+    from long1k.tables import read_manifest
+
+    own = str(folder) if (folder / "tokenizer.json").is_file() else None
+    return chat_of(read_manifest(folder), own, None)

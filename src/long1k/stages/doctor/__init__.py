@@ -8,8 +8,8 @@ from typing import Any
 
 from long1k.benchmarks.base import Benchmark
 from long1k.chat import Chat
-from long1k.errors import DataError
-from long1k.grading import grader_for
+from long1k.errors import DataError, RecipeError
+from long1k.grading import JUDGES, grader_for
 from long1k.stages.doctor.check import Check, render
 from long1k.stages.doctor.golds import Mock, gold_checks
 from long1k.stages.doctor.outputs import output_checks
@@ -46,6 +46,8 @@ def examine(
     if not items:
         raise DataError("the benchmark has no items", "check its file")
     name = grader_for(grader, {"grader": benchmark.grader})
+    if name in JUDGES:
+        raise RecipeError(f"doctor needs no model, and '{name}' is one", "give a rule: --grader math, or choice")
     mock = Mock(chat, name, tokenized=tokenized, num_workers=num_workers)
     withheld = bool(getattr(benchmark, "withheld", False)) and not show_question
     used = chat if tokenized else None

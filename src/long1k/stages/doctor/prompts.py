@@ -136,7 +136,8 @@ def token_checks(items: Sequence[Item], chat: Chat) -> list[Check]:
             "prompts in tokens", "fail" if lost else "ok",
             f"{plural(len(lost), 'prompt')} do not come back whole from their tokens" if lost
             else f"every prompt comes back whole from its tokens; the longest has {longest[0]:,} ({longest[1]})",
-            "the template cuts or rewrites the question, or the tokenizer lacks its characters: look at both", tuple(lost),
+            "the template cuts or rewrites the question, or the tokenizer lacks its characters: look at both",
+            tuple(lost),
             {"longest_tokens": longest[0]},
         )
     ]  # fmt: skip
