@@ -88,6 +88,14 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         items("gpqa", lines(tmp_path / "g.jsonl", {k: v for k, v in row(1).items() if k != WRONG[2]}))
 
 
+def test_no_question_stands_in_an_error(tmp_path: Path) -> None:
+    path = lines(tmp_path / "g.jsonl", row(1))
+    path.write_text(path.read_text() + '{"Question": "a secret", "Correct Answer": 1, "Correct Answer": 2}\n')
+    with pytest.raises(DataError, match="row 2: duplicate_key") as caught:
+        items("gpqa", path)
+    assert "secret" not in str(caught.value)
+
+
 def test_numbers_are_options_too(tmp_path: Path) -> None:
     (item,) = items(
         "gpqa", lines(tmp_path / "g.jsonl", row(1, **dict(zip((RIGHT, *WRONG), (1, 2.0, 3.5, "4"), strict=True))))

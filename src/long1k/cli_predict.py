@@ -58,7 +58,7 @@ def predict(
         {"type": engine, **{k: parse_leaf(v) for k, v in (pair(t, "--engine-option") for t in engine_option)}}
     )
     for _, one in made:
-        one.digest()  # a missing file, or a hub that cannot be reached, is said before a model is loaded
+        next(iter(one.load()), None)  # a missing file or a bad row is said before a model is loaded
     made_by_us = (checkpoint / "manifest.json").is_file() and template is None
     chat = (
         chat_of(read_manifest(checkpoint), str(checkpoint), thinking)

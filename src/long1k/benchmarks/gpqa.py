@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -38,7 +37,7 @@ class GpqaBenchmark(StoredBenchmark):
 
     Config = GpqaConfig
     own_grader = "choice"
-    withheld: ClassVar[bool] = True
+    withheld = True
     names = {  # noqa: RUF012
         "question": ("Question", "question"),
         "answer": (_RIGHT,),

@@ -126,6 +126,8 @@ class StoredBenchmark:
 
     Config: ClassVar[type[StoredConfig]] = StoredConfig
     own_grader: ClassVar[str] = "math"
+    withheld: ClassVar[bool] = False
+    """Whether its authors ask that questions are not shown in public."""
     names: ClassVar[dict[str, tuple[str, ...]]] = {
         "question": ("problem", "question", "prompt", "instruction", "Problem", "Question"),
         "answer": ("answer", "final_answer", "expected_answer", "gold", "target", "ground_truth", "Answer"),
@@ -269,7 +271,8 @@ class StoredBenchmark:
                     for number, row in chunk.rows():
                         where = f"{place.label}, row {number}"
                         if isinstance(row, BadRow):
-                            raise DataError(f"{where}: {row.reason}: {row.evidence}", "mend the benchmark file")
+                            shown = "" if self.withheld else f": {row.evidence}"
+                            raise DataError(f"{where}: {row.reason}{shown}", "mend the benchmark file")
                         yield (str(number) if len(places) == 1 else f"{place.name}:{number}"), where, row
 
     def _places(self) -> Sequence[Place]:

@@ -59,14 +59,14 @@ def first_prompt(items: Sequence[Item], chat: Chat | None, *, withheld: bool) ->
 def prompt_checks(benchmark: Benchmark, items: Sequence[Item], chat: Chat | None) -> list[Check]:
     """Every prompt holds its whole question and says how to answer; none gives its answer away."""
     config = benchmark.config
-    instruction = getattr(config, "instruction", None)
+    instruction, withheld = getattr(config, "instruction", None), getattr(benchmark, "withheld", False)
     cut, silent, leaks = [], [], []
     for item in items:
         content = item.messages[-1].content
         if not item.question.strip() or item.question not in content or (item.body or item.question) not in content:
             cut.append(item.item_id)
         elif instruction and not content.rstrip().endswith(instruction.strip()) and not item.part_ids:
-            cut.append(f"{item.item_id}: ends with '{short(content[-60:])}'")
+            cut.append(item.item_id if withheld else f"{item.item_id}: ends with '{short(content[-60:])}'")
         if "\\boxed" not in content:
             silent.append(item.item_id)
         if any(f"\\boxed{{{gold}}}" in content for gold in item.answers):
