@@ -55,6 +55,8 @@ TOP = (
     "cli_predict",
     "cli_score",
     "cli_doctor",
+    "cli_distill",
+    "distill",
     "arm_controls",
     "arms",
     "arm_kinds",

@@ -35,7 +35,8 @@ def collect(
     out: Out,
     tokenizer: TokenizerOption = None,
     type_: Annotated[
-        str | None, typer.Option("--type", help="What the files are: files, openthoughts, s1k, limo, openr1.")
+        str | None,
+        typer.Option("--type", help="What they are: files, openthoughts, s1k, limo, openr1, distilled."),
     ] = None,
     verify: Annotated[
         str | None, typer.Option(help="drop: wrong answers go (default); mark: they are marked; keep: no check.")

@@ -12,4 +12,5 @@ SOURCES = {
     "openr1": "long1k.sources.openr1:OpenR1Source",
     "s1k": "long1k.sources.s1k:S1kSource",
     "limo": "long1k.sources.limo:LimoSource",
+    "distilled": "long1k.sources.distilled:DistilledSource",
 }
