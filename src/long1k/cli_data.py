@@ -185,9 +185,10 @@ def _import_results(
     name: str | None, mapped: list[str],
 ) -> bool:  # fmt: skip
     """Whether the file is in the format of another harness, as said or as it looks; it then is read."""
-    from long1k.interop.results import FORMATS, format_of, import_results
+    from long1k.interop.results import FORMATS, exported_file, format_of, import_results
     from long1k.summary import rows_line
 
+    path = [exported_file(path[0]), *path[1:]]
     if format_name is None and not mapped and as_ != "samples" and len(path) == 1 and path[0].is_file():
         format_name = format_of(path[0])
     if format_name in (None, "jsonl"):

@@ -84,7 +84,8 @@ def distill(
         folder = tokenizer or (None if model is None else str(model))
         source = read_manifest(predictions)
         chat = chat_from(folder, thinking or "think", None, template) if folder else chat_of(source, None, thinking)
-        print(_summary(out, judge(out, predictions, config, chat, grader or "math", workers)), flush=True)
+        made = judge(out, predictions, config, chat, grader or "math", workers)
+        print(_summary(out, predictions, made), flush=True)
         return
     assert problems is not None
     if model is None:
@@ -130,13 +131,13 @@ def distill(
     finally:
         for each in running:
             each.close()
-    print(_summary(out, manifest), flush=True)
+    print(_summary(out, out / "predictions", manifest), flush=True)
     cut = manifest.info["cut"] / max(1, manifest.info["rollouts"])
     if cut > 0.02:
         print(f"warning: {100 * cut:.1f} % of outputs were cut at max_new_tokens", file=sys.stderr)
 
 
-def _summary(out: Path, manifest: Any) -> str:
+def _summary(out: Path, predictions: Path, manifest: Any) -> str:
     """Problems and rollouts, pass rates, solutions of different length, and where they lie."""
     from long1k.stages.distill import RATIO
     from long1k.summary import rows_line
@@ -148,17 +149,18 @@ def _summary(out: Path, manifest: Any) -> str:
     ]
     mean = "–" if i["mean_pass_rate"] is None else f"{100 * i['mean_pass_rate']:.1f} %"
     lengths = i["correct_lengths"]
-    return "\n".join(
-        [
-            f"{out / 'traces'}: {rows_line(manifest)}",
-            f"  {i['problems']:,} problems, {i['rollouts']:,} outputs, {i['tokens']:,} tokens; "
-            f"{100 * i['cut'] / max(1, i['rollouts']):.1f} % cut",
-            f"  pass rate: mean {mean}; solved at least once: {i['solved']:,} problems",
-            *bars,
-            f"  {i['several_correct']:,} problems have several correct solutions; of {i['different_lengths']:,} the "
-            f"longest is {RATIO:g} times the shortest or more"
-            + (f" (tokens: {lengths['min']:,} to {lengths['max']:,}, median {lengths['median']:,})" if lengths else ""),
-            f"  outputs in {out / 'predictions'}, verdicts in {out / 'scores'}; next:  "
-            f"long1k collect {out} --type distilled --tokenizer FOLDER --out pool",
-        ]
+    spread = (
+        f"; their tokens: {lengths['min']:,} to {lengths['max']:,}, median {lengths['median']:,}" if lengths else ""
     )
+    lines = [
+        f"{out / 'traces'}: {rows_line(manifest)}",
+        f"  {i['problems']:,} problems, {i['rollouts']:,} outputs, {i['tokens']:,} tokens; "
+        f"{100 * i['cut'] / max(1, i['rollouts']):.1f} % cut",
+        f"  pass rate: mean {mean}; solved at least once: {i['solved']:,} problems",
+        *bars,
+        f"  several correct solutions: {i['several_correct']:,} problems; the longest {RATIO:g} times the shortest or "
+        f"more: {i['different_lengths']:,}{spread}",
+        f"  outputs in {predictions}, verdicts in {out / 'scores'}; next:",
+        f"  long1k collect {out} --type distilled --tokenizer FOLDER --out pool",
+    ]
+    return "\n".join(lines)

@@ -33,6 +33,7 @@ from long1k.jsonlines import BadRow, half_surrogate
 from long1k.plugins import load_plugin
 from long1k.rows import STATUSES, Prediction, Reject, Score, content_id, from_dict, to_arrow, to_dict
 from long1k.tables import (
+    MANIFEST,
     PART_ROWS,
     Manifest,
     TableWriter,
@@ -44,6 +45,7 @@ from long1k.tables import (
     is_current,
     iter_table,
     read_manifest,
+    write_parquet,
 )  # fmt: skip
 
 FORMATS = {
@@ -55,6 +57,7 @@ FORMATS = {
 IMPORT_STAGE = "import-predictions/2"
 EXPORT_STAGE = "export-results/1"
 CARRIED = "carried.parquet"
+_REJECTED = "rejected.parquet"
 _CARRIED_SCHEMA = pa.schema(
     [("prediction_id", pa.string()), ("row", pa.string()), ("values", pa.string()), ("scores", pa.string())]
 )
@@ -120,6 +123,17 @@ def import_results(
     if scores is not None:
         _write_scores(scores, out, manifest, format_name)
     return manifest
+
+
+def exported_file(path: Path) -> Path:
+    """The one file of outputs in a folder that ``export_results`` wrote; any other path as it is."""
+    manifest = read_manifest(path) if (path / MANIFEST).is_file() else None
+    if manifest is None or manifest.stage != EXPORT_STAGE:
+        return path
+    names = [name for name in manifest.info["files"] if name != _REJECTED]
+    if len(names) != 1:
+        raise DataError(f"{path} holds {len(names)} files of outputs", f"name one of them: {', '.join(names[:5])}")
+    return path / str(names[0])
 
 
 def _import(
@@ -315,10 +329,8 @@ def export_results(
 
         files += form.write(out, stem, rows(), about)
     if refused:
-        from long1k.tables import write_parquet
-
-        write_parquet(out / "rejected.parquet", to_arrow(refused, Reject))
-        files.append(out / "rejected.parquet")
+        write_parquet(out / _REJECTED, to_arrow(refused, Reject))
+        files.append(out / _REJECTED)
     reasons: dict[str, int] = {}
     for reject in refused:
         reasons[reject.reason] = reasons.get(reject.reason, 0) + 1
@@ -394,6 +406,3 @@ def _stem(arm: str, benchmark: str) -> str:
         name = f"{benchmark}_{arm.removeprefix(f'{benchmark} / ')}"
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "outputs"
     return plain if plain == name else f"{plain[:80]}-{content_id('n', arm, benchmark)[2:8]}"
-
-
-__all__ = ["FORMATS", "export_results", "format_of", "import_results", "read_carried"]

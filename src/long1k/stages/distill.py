@@ -98,7 +98,9 @@ def distill(
             if parts == 0:
                 rejected += problems_rejected
             writer.write_part(parts, kept, rejected)
-            counts.update(tokens=sum(_drawn(row) for row in chunk))
+            unknown = [row.text for row in chunk if not _drawn(row)]
+            counted = sum(chat.tokenizer.count(unknown)) if unknown else 0
+            counts.update(tokens=sum(_drawn(row) for row in chunk) + counted)
             counts.update(cut=sum(row.finish_reason == "length" for row in chunk))
             parts += 1
             step(len(chunk))
@@ -131,7 +133,8 @@ def _trace(
 ) -> Trace | Reject:  # fmt: skip
     """One output as a trace (its tokens are counted later), or why it is none."""
     source = config.source or row.benchmark
-    drawn = f"finish_reason {row.finish_reason}, {_drawn(row):,} tokens, sample {row.sample_index}, seed {row.seed}"
+    size = f"{_drawn(row):,} tokens" if _drawn(row) else f"{len(row.text):,} characters"
+    drawn = f"finish_reason {row.finish_reason}, {size}, sample {row.sample_index}, seed {row.seed}"
 
     def reject(reason: str, evidence: str) -> Reject:
         shown = {
