@@ -28,6 +28,7 @@ from long1k.interop.outcomes import (
     bad_row,
     joined,
     provenance_of,
+    task_of,
 )
 from long1k.jsonlines import BadRow
 
@@ -46,6 +47,7 @@ class Lighteval:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self._options = dict(options)
+        self._task: str | None = None
 
     @staticmethod
     def looks_like(head: bytes, path: Path) -> bool:
@@ -60,7 +62,7 @@ class Lighteval:
 
     def read(self, path: Path) -> Iterator[ForeignRow | BadRow]:
         """One row a question; row groups are read in small batches."""
-        number = 0
+        number, self._task = 0, self._options.get("task") or task_of(path)
         try:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(_BATCH_ROWS):
@@ -124,7 +126,7 @@ class Lighteval:
             made.append(
                 Outcome(
                     question, answers, joined(thought, text) if apart else text, sample=number, label=label,
-                    benchmark=self._options.get("task") or (str(task) if task else None),
+                    benchmark=self._options.get("task") or (str(task) if task else self._task),
                     group=self._options.get("model"), split=SplitAnswer(thought, text) if apart else None,
                     token_ids=tuple(numbers), num_tokens=len(numbers) or None, engine="lighteval",
                     provenance=known["samples"][number] if known else None,

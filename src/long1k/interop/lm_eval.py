@@ -21,6 +21,7 @@ from long1k.interop.outcomes import (
     as_label,
     bad_row,
     provenance_of,
+    task_of,
 )
 from long1k.interop.streams import read_objects
 from long1k.jsonlines import BadRow, field_name
@@ -50,7 +51,7 @@ class LmEval:
 
     def read(self, path: Path) -> Iterator[ForeignRow | BadRow]:
         """One row a question, all its repeats; rows of other filters than the first (or chosen) are rejected."""
-        wanted = self._options.get("filter")
+        wanted, task = self._options.get("filter"), self._options.get("task") or task_of(path)
         for key, row in read_objects(path):
             if isinstance(row, BadRow):
                 yield row
@@ -61,9 +62,9 @@ class LmEval:
                 why = f"filter {filter_name!r}; taken: {wanted!r} (the outputs are the same; --option filter=NAME)"
                 yield bad_row(key, "other_filter", why, row)
                 continue
-            yield self._row(key, row)
+            yield self._row(key, row, task)
 
-    def _row(self, key: str, row: dict[str, Any]) -> ForeignRow | BadRow:
+    def _row(self, key: str, row: dict[str, Any], task: str | None) -> ForeignRow | BadRow:
         texts = _texts(row.get("resps"))
         if texts is None:
             return bad_row(key, "not_generated", "resps is no list of texts (log-likelihoods, say)", row)
@@ -78,7 +79,7 @@ class LmEval:
         outcomes = tuple(
             Outcome(
                 question, (answer,), text, sample=number, label=label if number == judged else None,
-                benchmark=self._options.get("task"), group=self._options.get("model"), engine="lm-eval",
+                benchmark=task, group=self._options.get("model"), engine="lm-eval",
                 provenance=provenance[number] if isinstance(provenance[number], str) else None,
             )
             for number, text in enumerate(texts)

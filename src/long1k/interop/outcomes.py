@@ -8,6 +8,7 @@ an export to the same format gives every value back.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +130,15 @@ def bad_row(key: str, reason: str, evidence: str, row: Any) -> BadRow:
     text = json.dumps(row, ensure_ascii=True, default=str)[:_SHOWN]
     clean = evidence[:500].encode("utf-8", "backslashreplace").decode()
     return BadRow(key, reason, clean, text)
+
+
+_DATED = re.compile(r"(?:samples|details)_(.+?)_\d{4}-\d\d-\d\dT[\d.:+-]*")
+
+
+def task_of(path: Path) -> str | None:
+    """The task in the name of a harness's file: samples_TASK_DATE, details_TASK_DATE."""
+    found = _DATED.match(path.name)
+    return None if found is None else found.group(1)
 
 
 def as_label(value: Any) -> bool | None:

@@ -63,6 +63,7 @@ _CARRIED_SCHEMA = pa.schema(
 )
 _BATCH_ROWS = 64
 _HEAD_BYTES = 1 << 16
+_PART_CHARACTERS = 8 << 20
 _Held = tuple[str, str, str | None, str | None]  # a row of carried.parquet
 
 
@@ -144,7 +145,7 @@ def _import(
     parts, usable, first = 0, 0, ""
     stream = _rows(form, path, name, account)
     with pq.ParquetWriter(out / CARRIED, _CARRIED_SCHEMA, compression="zstd") as carried:
-        while chunk := list(islice(stream, PART_ROWS)):
+        while chunk := _part(stream):
             kept = [one for one in chunk if not isinstance(one, BadRow)]
             rejected = [
                 Reject(one.reason, one.evidence[:500], path.name, one.source_row, one.row[:4000])
@@ -162,6 +163,20 @@ def _import(
     if not usable:
         raise DataError(f"no usable outputs in {path}{first}", "the rows that stand there show what it holds")
     writer.commit(parts, account.info(), beside=[out / CARRIED])
+
+
+def _part(
+    stream: Iterator[tuple[Prediction, _Held] | BadRow],
+) -> list[tuple[Prediction, _Held] | BadRow]:  # fmt: skip
+    """The next rows, so many that their texts can be held."""
+    held: list[tuple[Prediction, _Held] | BadRow] = []
+    characters = 0
+    for one in islice(stream, PART_ROWS):
+        held.append(one)
+        characters += len(one.row) if isinstance(one, BadRow) else len(one[0].text) + len(one[1][2] or "")
+        if characters > _PART_CHARACTERS:
+            break
+    return held
 
 
 class _Account:
