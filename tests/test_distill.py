@@ -182,6 +182,27 @@ def test_wrong_solutions_are_rejected_on_request(model: Path, chat: Chat, tmp_pa
     assert {trace.teacher for trace in read_table(tmp_path / "c" / "traces", Trace)} == {"R1"}
 
 
+def test_each_teacher_has_a_pass_rate_of_its_own(micro_chat: Chat, tmp_path: Path) -> None:
+    rows = [
+        {"question": "a⊕b", "answer": "c", "response": f"<think>a⊕b=c.</think>\\boxed{{{said}}}", "run": run}
+        for run, answers in (("weak", "cda"), ("strong", "ccc"))
+        for said in answers
+    ]
+    (tmp_path / "o.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    import_predictions(tmp_path / "p", tmp_path / "o.jsonl", {}, name="x", arm="run")
+    made = judge(tmp_path / "d", tmp_path / "p", DistillConfig(), micro_chat)
+    assert (made.info["problems"], made.info["teachers"], made.info["solved"]) == (1, 2, 1)
+    origins = {
+        trace.teacher: (trace.difficulty, trace.difficulty_origin)
+        for trace in read_table(tmp_path / "d" / "traces", Trace)
+    }
+    assert origins == {
+        "weak": (pytest.approx(2 / 3), "1 - pass rate of weak, 3 attempts"),
+        "strong": (0.0, "1 - pass rate of strong, 3 attempts"),
+    }
+    assert made.info["tokens"] > 0
+
+
 def test_problems_of_any_file(tmp_path: Path) -> None:
     rows = [{"Frage": "1+1?", "answer": 2}, {"Frage": " 1+1? ", "answer": "2"}, {"Frage": "1+1?", "answer": "3"},
             {"Frage": "half \ud800", "answer": "1"}, {"Frage": None, "answer": "1"}, {"Frage": "2+2?", "answer": "4"}]  # fmt: skip

@@ -103,7 +103,7 @@ def distill(
         spec = {"type": "jsonl", "path": str(found.path), **spec}
     elif field or limit:
         raise RecipeError("--field and --limit go with files of problems", "benchmarks have keys: --option limit=10")
-    ((_, benchmark),) = make_benchmarks({name: spec})
+    ((_, benchmark),) = make_benchmarks({name: {"type": name, **spec}})
     engine_spec = EngineSpec(
         {"type": engine, **{k: parse_leaf(v) for k, v in (pair(t, "--engine-option") for t in engine_option)}}
     )
@@ -148,6 +148,7 @@ def _summary(out: Path, predictions: Path, manifest: Any) -> str:
         f"    {name:>7} %  {count:>7,}  {'█' * round(30 * count / most)}" for name, count in i["pass_rates"].items()
     ]
     mean = "–" if i["mean_pass_rate"] is None else f"{100 * i['mean_pass_rate']:.1f} %"
+    of = "" if i["teachers"] == 1 else f"; by problem and teacher ({i['teachers']:,} of them):"
     lengths = i["correct_lengths"]
     spread = (
         f"; their tokens: {lengths['min']:,} to {lengths['max']:,}, median {lengths['median']:,}" if lengths else ""
@@ -156,10 +157,10 @@ def _summary(out: Path, predictions: Path, manifest: Any) -> str:
         f"{out / 'traces'}: {rows_line(manifest)}",
         f"  {i['problems']:,} problems, {i['rollouts']:,} outputs, {i['tokens']:,} tokens; "
         f"{100 * i['cut'] / max(1, i['rollouts']):.1f} % cut",
-        f"  pass rate: mean {mean}; solved at least once: {i['solved']:,} problems",
+        f"  pass rate: mean {mean}; solved at least once: {i['solved']:,} problems{of}",
         *bars,
-        f"  several correct solutions: {i['several_correct']:,} problems; the longest {RATIO:g} times the shortest or "
-        f"more: {i['different_lengths']:,}{spread}",
+        f"  several correct solutions: {i['several_correct']:,} problems{spread}",
+        f"  of these the longest {RATIO:g} times the shortest or more: {i['different_lengths']:,} problems",
         f"  outputs in {predictions}, verdicts in {out / 'scores'}; next:",
         f"  long1k collect {out} --type distilled --tokenizer FOLDER --out pool",
     ]

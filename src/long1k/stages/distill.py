@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -40,13 +40,11 @@ class DistillConfig(BaseModel):
 
 
 @dataclass
-class _Problem:
-    """What is known of one problem's attempts."""
+class _Attempts:
+    """One teacher's attempts at one problem."""
 
-    rollouts: int = 0
     judged: int = 0
     right: int = 0
-    lengths: list[int] = field(default_factory=list)  # of correct traces, in tokens
 
     @property
     def pass_rate(self) -> float | None:
@@ -80,7 +78,8 @@ def distill(
     verdicts: dict[str, list[Score]] = {}
     for one in iter_table(scores, Score):
         verdicts.setdefault(one.prediction_id, []).append(one)
-    problems = _tally(iter_table(predictions, Prediction), verdicts)
+    problems = _tally(iter_table(predictions, Prediction), verdicts, config)
+    lengths: dict[str, list[int]] = {}
     if not problems:
         raise DataError(f"{predictions} holds no outputs", "check the folder")
     writer = TableWriter(out, Trace, stage=STAGE, config=settings, inputs=inputs)
@@ -93,7 +92,8 @@ def distill(
             kept = _counted([one for one in made if isinstance(one, Trace)], chat)
             for trace in kept:
                 if trace.correct:
-                    problems[trace.problem_id].lengths.append(trace.num_thinking_tokens + trace.num_solution_tokens)
+                    tokens = trace.num_thinking_tokens + trace.num_solution_tokens
+                    lengths.setdefault(trace.problem_id, []).append(tokens)
             rejected = [one for one in made if isinstance(one, Reject)]
             if parts == 0:
                 rejected += problems_rejected
@@ -104,7 +104,7 @@ def distill(
             counts.update(cut=sum(row.finish_reason == "length" for row in chunk))
             parts += 1
             step(len(chunk))
-    info = _info(problems, counts, source.rows_out, verdicts) | {
+    info = _info(problems, lengths, counts, source.rows_out, verdicts) | {
         "tokenizer": chat.tokenizer.digest, "tokenizer_folder": str(chat.tokenizer.folder),
     }  # fmt: skip
     return writer.commit(parts, info)
@@ -115,12 +115,20 @@ def problem_id_of(question: str) -> str:
     return content_id("p", question.strip())
 
 
-def _tally(rows: Iterator[Prediction], verdicts: Mapping[str, Sequence[Score]]) -> dict[str, _Problem]:
-    """Attempts and right ones by problem; outputs to several problems at once are left out."""
-    problems: dict[str, _Problem] = {}
+_Key = tuple[str, str]  # problem, teacher
+
+
+def _teacher(row: Prediction, config: DistillConfig) -> str:
+    return config.teacher or row.checkpoint
+
+
+def _tally(
+    rows: Iterator[Prediction], verdicts: Mapping[str, Sequence[Score]], config: DistillConfig
+) -> dict[_Key, _Attempts]:  # fmt: skip
+    """Attempts and right ones by problem and teacher; outputs to several problems at once count for none."""
+    problems: dict[_Key, _Attempts] = {}
     for row in rows:
-        problem = problems.setdefault(problem_id_of(row.question), _Problem())
-        problem.rollouts += 1
+        problem = problems.setdefault((problem_id_of(row.question), _teacher(row, config)), _Attempts())
         found = verdicts.get(row.prediction_id, ())
         if len(row.answers) == 1 and found and found[0].status not in _UNJUDGED:
             problem.judged += 1
@@ -129,7 +137,7 @@ def _tally(rows: Iterator[Prediction], verdicts: Mapping[str, Sequence[Score]]) 
 
 
 def _trace(
-    row: Prediction, scores: Sequence[Score], problems: Mapping[str, _Problem], config: DistillConfig
+    row: Prediction, scores: Sequence[Score], problems: Mapping[_Key, _Attempts], config: DistillConfig
 ) -> Trace | Reject:  # fmt: skip
     """One output as a trace (its tokens are counted later), or why it is none."""
     source = config.source or row.benchmark
@@ -138,7 +146,7 @@ def _trace(
 
     def reject(reason: str, evidence: str) -> Reject:
         shown = {
-            "question": row.question, "answers": row.answers, "teacher": config.teacher or row.checkpoint,
+            "question": row.question, "answers": row.answers, "teacher": _teacher(row, config),
             "seed": row.seed, "sample_index": row.sample_index, "finish_reason": row.finish_reason, "text": row.text,
         }  # fmt: skip
         text = json.dumps(shown, ensure_ascii=True)
@@ -165,8 +173,8 @@ def _trace(
         return reject(f"verify_{status.replace(' ', '_')}", scores[0].note or drawn if scores else drawn)
     if status == "wrong" and config.wrong == "reject":
         return reject("wrong_answer", f"answer {scores[0].extracted!r}, gold {row.answers[0]!r}; {drawn}")
-    problem_id, teacher = problem_id_of(row.question), config.teacher or row.checkpoint
-    problem = problems[problem_id]
+    problem_id, teacher = problem_id_of(row.question), _teacher(row, config)
+    problem = problems[problem_id, teacher]
     rate = problem.pass_rate
     return Trace(
         trace_id=content_id("t", row.question, row.answers[0], parts.thinking, parts.solution),
@@ -204,7 +212,8 @@ def _drawn(row: Prediction) -> int:
 
 
 def _info(
-    problems: Mapping[str, _Problem], counts: Counter[str], rollouts: int, verdicts: Mapping[str, Sequence[Score]]
+    problems: Mapping[_Key, _Attempts], by_problem: Mapping[str, list[int]], counts: Counter[str], rollouts: int,
+    verdicts: Mapping[str, Sequence[Score]],
 ) -> dict[str, Any]:  # fmt: skip
     """The account: pass rates in steps between never and always, and how far correct solutions differ in length."""
     names = ("0", "0–20", "20–40", "40–60", "60–80", "80–100", "100")
@@ -213,14 +222,15 @@ def _info(
         if rate is not None:
             at = 0 if rate == 0 else 6 if rate == 1 else min(5, 1 + int(rate * 5))
             histogram[names[at]] += 1
-    several = [one.lengths for one in problems.values() if len(one.lengths) > 1]
+    several = [held for held in by_problem.values() if len(held) > 1]
     statuses = Counter(one.status for found in verdicts.values() for one in found)
     rates = [one.pass_rate for one in problems.values() if one.pass_rate is not None]
-    lengths = sorted(length for one in problems.values() for length in one.lengths)
+    lengths = sorted(length for held in by_problem.values() for length in held)
     return {
-        "problems": len(problems), "rollouts": rollouts, "judged": sum(one.judged for one in problems.values()),
+        "problems": len({problem for problem, _ in problems}), "teachers": len({teacher for _, teacher in problems}),
+        "rollouts": rollouts, "judged": sum(one.judged for one in problems.values()),
         "pass_rates": histogram, "mean_pass_rate": sum(rates) / len(rates) if rates else None,
-        "solved": sum(one.right > 0 for one in problems.values()),
+        "solved": len({problem for (problem, _), one in problems.items() if one.right}),
         "several_correct": len(several),
         "different_lengths": sum(max(held) >= RATIO * min(held) for held in several),
         "correct_lengths": {
