@@ -330,3 +330,36 @@ def test_an_export_is_done_once_and_follows_its_scores(tmp_path: Path) -> None:
     table(tmp_path / "other", rows[:3])
     with pytest.raises(DataError, match="no scores of"):
         export_results(tmp_path / "y", tmp_path / "other", "predict-json", scores=tmp_path / "s")
+
+
+def test_the_commands_tell_formats_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from long1k.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "predict.json").write_text(json.dumps(upstream()))
+
+    def run(*words: str) -> Any:
+        return CliRunner().invoke(app, [*words])
+
+    done = run("import", "predict.json", "--scores", "theirs", "--out", "p")
+    assert done.exit_code == 0, done.output
+    assert (
+        "3 rows in = 3 out + 0 rejected; predict-json: 3 rows, 2 questions, 1 runs, 3 outputs with a verdict"
+        in done.output
+    )
+    done = run("export", "p", "--format", "inspect", "--scores", "theirs", "--out", "x")
+    assert done.exit_code == 0, done.output
+    assert ".eval" in done.output
+    done = run("import", "x", "--out", "back")  # a folder that an export wrote
+    assert done.exit_code == 0, done.output
+    assert read_table(tmp_path / "back", Prediction) == read_table(tmp_path / "p", Prediction)
+    for words, message in (
+        (("import", "predict.json", "--format", "lm-eval", "--out", "a"), "--format predict-json"),
+        (("import", "predict.json", "--format", "inspct", "--out", "a"), "did you mean 'inspect'"),
+        (("import", "predict.json", "--as", "samples", "--scores", "s", "--out", "a"), "--scores needs --format"),
+        (("export", "p", "--format", "sharegpt", "--scores", "theirs", "--out", "a"), "goes with predictions only"),
+        (("export", "theirs", "--format", "lm-eval", "--out", "a"), "holds no predictions"),
+    ):
+        assert message in str(run(*words).exception), words

@@ -14,8 +14,8 @@ from long1k import __version__
 from long1k.cli_common import Address, ExecutorKind, TokenizerOption, Workers
 from long1k.cli_curve import add_commands as add_curve_commands
 from long1k.cli_data import add_commands as add_data_commands
-from long1k.cli_doctor import add_commands as add_doctor_commands
 from long1k.cli_distill import add_commands as add_distill_commands
+from long1k.cli_doctor import add_commands as add_doctor_commands
 from long1k.cli_plan import add_commands as add_plan_commands
 from long1k.cli_pool import add_commands as add_pool_commands
 from long1k.cli_predict import add_commands as add_predict_commands

@@ -84,7 +84,7 @@ def distill(
         folder = tokenizer or (None if model is None else str(model))
         source = read_manifest(predictions)
         chat = chat_from(folder, thinking or "think", None, template) if folder else chat_of(source, None, thinking)
-        made = judge(out, predictions, config, chat, grader or "math", workers)
+        made = judge(out, predictions, config, chat, grader or "auto", workers)
         print(_summary(out, predictions, made), flush=True)
         return
     assert problems is not None

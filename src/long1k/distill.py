@@ -118,11 +118,11 @@ def distill(
         out / "predictions", checkpoint=model, benchmark_name=benchmark_name, benchmark=benchmark, sampling=sampling,
         chat=chat, engine=engine, arm=config.teacher or model.name, train_seed=None, start=start,
     )  # fmt: skip
-    return judge(out, out / "predictions", config, chat, grader or benchmark.grader, num_workers, rejected)
+    return judge(out, out / "predictions", config, chat, grader or "auto", num_workers, rejected)
 
 
 def judge(
-    out: Path, predictions: Path, config: DistillConfig, chat: Chat, grader: str = "math", num_workers: int = 1,
+    out: Path, predictions: Path, config: DistillConfig, chat: Chat, grader: str = "auto", num_workers: int = 1,
     rejected: Sequence[Reject] = (),
 ) -> Manifest:  # fmt: skip
     """Grade outputs that are there (drawn by ``distill``, or imported) and make traces of them."""
