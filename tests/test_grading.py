@@ -264,7 +264,23 @@ def test_normalising_never_fails_and_an_answer_equals_itself(answer: str) -> Non
 
 @pytest.mark.parametrize(
     "unit",
-    ["\\frac", "{", "\\text{", "1 ", "\\, ", "( ", "\\left\\{", "a\\text{ b ", "$", "\\boxed{", "1,000,", "5", "5 ", "5.", "-5"],
+    [
+        "\\frac",
+        "{",
+        "\\text{",
+        "1 ",
+        "\\, ",
+        "( ",
+        "\\left\\{",
+        "a\\text{ b ",
+        "$",
+        "\\boxed{",
+        "1,000,",
+        "5",
+        "5 ",
+        "5.",
+        "-5",
+    ],
 )
 def test_hostile_answers_are_normalised_quickly(unit: str) -> None:
     for tail in ("", "5", "}", " cm"):
