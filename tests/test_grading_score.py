@@ -170,7 +170,14 @@ def test_equal_wrong_answers_vote_together() -> None:
 def test_rates_of_a_table(tmp_path: Path) -> None:
     answers = {"q1": ["5", "5", "5", "6"], "q2": ["1", "1/2", "0.5", "5"], "q3": ["5", "6", "", "7"]}
     rows = [
-        prediction(10 * q + n, "5", f"\\boxed{{{value}}}" if value else "none", problem_id=name, sample_index=n)
+        prediction(
+            10 * q + n,
+            "5",
+            f"\\boxed{{{value}}}" if value else "none",
+            problem_id=name,
+            part_ids=(name,),
+            sample_index=n,
+        )
         for q, (name, values) in enumerate(answers.items())
         for n, value in enumerate(values)
     ]
@@ -191,6 +198,24 @@ def test_rates_of_a_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--predictions"):
         rates(tmp_path / "s")
     assert rates(tmp_path / "s", predictions=tmp_path / "moved")[0]["outputs"] == 12
+
+
+def test_questions_that_share_a_prompt_are_one_observation(tmp_path: Path) -> None:
+    def joined(number: int, prompt: str, parts: tuple[str, str], text: str) -> Prediction:
+        return prediction(number, ("5", "5"), text, problem_id=prompt, part_ids=parts)
+
+    rows = [
+        joined(0, "p1", ("a", "b"), "Problem 1: \\boxed{5}\nProblem 2: \\boxed{5}"),
+        joined(1, "p2", ("b", "a"), "Problem 1: \\boxed{5}\nProblem 2: \\boxed{6}"),
+        joined(2, "p3", ("c", "d"), "Problem 1: \\boxed{6}\nProblem 2: \\boxed{6}"),
+        joined(3, "p4", ("d", "c"), "Problem 1: \\boxed{6}\nProblem 2: \\boxed{6}"),
+    ]
+    score(tmp_path / "s", table(tmp_path / "p", rows))
+    (found,) = rates(tmp_path / "s", [1, 2])
+    assert (found["questions"], found["clusters"], found["samples"]) == (4, 2, {"min": 2, "max": 2})
+    assert found["avg_at_n"]["estimate"] == pytest.approx((0.75 + 0) / 2)
+    assert found["avg_at_n"]["num_questions"] == 2
+    assert found["pass_at_k"]["2"]["estimate"] == pytest.approx(0.5)
 
 
 # --- two graders ------------------------------------------------------------------------------------------
