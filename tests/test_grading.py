@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import importlib
 import json
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,7 +266,23 @@ def test_normalising_never_fails_and_an_answer_equals_itself(answer: str) -> Non
 
 @pytest.mark.parametrize(
     "unit",
-    ["\\frac", "{", "\\text{", "1 ", "\\, ", "( ", "\\left\\{", "a\\text{ b ", "$", "\\boxed{", "1,000,"],
+    [
+        "\\frac",
+        "{",
+        "\\text{",
+        "1 ",
+        "\\, ",
+        "( ",
+        "\\left\\{",
+        "a\\text{ b ",
+        "$",
+        "\\boxed{",
+        "1,000,",
+        "5",
+        "5 ",
+        "5.",
+        "-5",
+    ],
 )
 def test_hostile_answers_are_normalised_quickly(unit: str) -> None:
     for tail in ("", "5", "}", " cm"):
@@ -406,6 +424,9 @@ def test_choice_grader() -> None:
     assert [verdict.status for verdict in verdicts] == ["correct", "wrong", "wrong", "error"]
 
 
+AGREEMENT = Path(__file__).resolve().parents[1] / "docs" / "grader-agreement.md"
+
+
 # --- real data --------------------------------------------------------------------------------------------
 
 
@@ -464,10 +485,30 @@ def test_math_verify_cases(grader: MathGrader) -> None:
     correct = [verdict.status == "correct" for verdict in verdicts]
     differences = [i for i, (c, e) in enumerate(zip(correct, expected, strict=True)) if c != e]
     print(f"agreement {len(rows) - len(differences)} of {len(rows)}; differences {differences}")
-    # Most differences are texts without a stated answer, several boxes, or coarser rounding, which that
-    # library reads and this grader does not: see docs/grader-agreement.md.
-    assert len(differences) <= 58
+    # The page lists every one with its reason, and no other.
+    section = AGREEMENT.read_text("utf-8").partition("## Math-Verify's own cases")[2]
+    listed = [span for line in re.findall(r"^\| ([\d, -]+) \|", section, re.MULTILINE) for span in line.split(",")]
+    bounds = [(int(span.split("-")[0]), int(span.split("-")[-1])) for span in listed]
+    assert differences == sorted(i for first, last in bounds for i in range(first, last + 1))
+    assert f"{len(rows) - len(differences)} come out as its authors expect" in section
     assert sum(correct[i] for i in differences) <= 2
+
+
+def test_the_page_of_agreement_lists_every_disagreement(grader: MathGrader) -> None:
+    rows = rows_of("predictions", "math500_aime24_runs.jsonl.gz")
+    table = re.findall(r"^\| (\d+) \| \S+ \| .* \| (correct|wrong|error|no_answer) \| (correct|not correct) \| \w+: .+ \|$",
+                       AGREEMENT.read_text("utf-8"), re.MULTILINE)  # fmt: skip
+    listed = {int(number): (ours, label == "correct") for number, ours, label in table}
+    extracted = [extract_answer(row["response"]) for row in rows]
+    answered = [(index, found) for index, found in enumerate(extracted) if found is not None]
+    verdicts = grader.grade_many([(rows[index]["answer"], found.value) for index, found in answered])
+    statuses = {index: verdict.status for (index, _), verdict in zip(answered, verdicts, strict=True)}
+    differing = {
+        index: (statuses.get(index, "no_answer"), bool(row["is_correct"]))
+        for index, row in enumerate(rows)
+        if (statuses.get(index) == "correct") != row["is_correct"]
+    }
+    assert differing == listed
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from long1k.grading.pool import GraderPool, Verdict
 __all__ = ["MathGrader", "Verdict", "decide", "normalize"]
 
 _MAX_MEMO = 200_000
+_INTEGER = re.compile(r"-?[0-9]+")
 _ANY_DIGIT = re.compile(r"[0-9]")
 _WORD = re.compile(r"[a-z]{4,}")
 _SPELLED = re.compile(
@@ -66,6 +67,8 @@ def decide(gold: str, answer: str) -> Verdict | None:
         # A decimal may be a rounding of the gold: how close is close enough is Math-Verify's to say.
         if "." not in left.core + right.core:
             return Verdict("wrong", "different numbers")
+    if _INTEGER.fullmatch(left.core) and _INTEGER.fullmatch(right.core):
+        return Verdict("wrong", "different numbers")  # too many digits for arithmetic, but not for reading
     if "%" in (left.unit, right.unit) or (left.name and right.name and left.name != right.name):
         return None
     return _in_closed_form(left.core, right.core) or _word(left.core, right.core)

@@ -62,8 +62,10 @@ _REWRITES: list[tuple[re.Pattern[str], str]] = [
     ]
 ]
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
-_GROUPED = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+)(\.\d+)?")
+# One way only to match any digits: \d+\.?\d* would try every split of a long number.
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)"
+# 0,111 is a decimal comma or a list, never a number of thousands.
+_GROUPED = re.compile(r"([-+]?)(?!0)(\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+)(\.\d+)?")
 _SCALED = re.compile(rf"({_NUMBER}) ?(?:\\text\{{ ?)?(thousand|million|billion|trillion)(?: [a-z]+)? ?\}}?")
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _MIXED_SLASH = re.compile(r"([-+]?\d+) (\d+)/(\d+)")

@@ -17,7 +17,7 @@ from long1k.scored import ENDS, end_of, joined
 from long1k.statistics.passing import majority, pass_at_k
 from long1k.statistics.rates import crossed_mean
 
-_COLUMNS = ("prediction_id", "problem_id", "benchmark", "arm", "train_seed", "answers", "finish_reason")
+_COLUMNS = ("prediction_id", "problem_id", "benchmark", "arm", "train_seed", "part_ids", "finish_reason")
 Cell = tuple[str, str, int | None]
 
 
@@ -28,13 +28,14 @@ class _Question:
     samples: int = 0
     correct: int = 0
     votes: Counter[str] = field(default_factory=Counter)
+    prompts: set[str] = field(default_factory=set)
 
 
 @dataclass
 class _Table:
     """What was seen of one arm and seed on one benchmark."""
 
-    questions: dict[tuple[str, int], _Question] = field(default_factory=dict)
+    questions: dict[str, _Question] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
     ends: dict[str, list[int]] = field(default_factory=lambda: {name: [0, 0] for name in ENDS})
 
@@ -45,7 +46,7 @@ def rates(
     """The rates of every benchmark, arm and training seed in a table of scores, as plain values.
 
     A rate is the mean over questions of what their samples give; the interval is over questions (t, of question
-    means), so that 64 samples of a question count as one observation. A joined prompt is one such observation. An
+    means), so that 64 samples of a question count as one observation, and so do the questions that share a prompt. An
     answer that could not be graded counts as not correct, and is counted. pass@k is None where a question has fewer
     than k samples.
 
@@ -60,7 +61,10 @@ def rates(
     for row, one in joined(scores, _COLUMNS, predictions):
         table = tables.setdefault((row["benchmark"], row["arm"], row["train_seed"]), _Table())
         right = one["status"] == "correct"
-        question = table.questions.setdefault((row["problem_id"], one["part"]), _Question())
+        # A problem may be asked in several prompts, beside others: it is one question wherever it stands.
+        asked = row["part_ids"][one["part"]] if one["part"] < len(row["part_ids"]) else row["problem_id"]
+        question = table.questions.setdefault(asked, _Question())
+        question.prompts.add(row["problem_id"])
         question.samples += 1
         question.correct += right
         if not right and one["extracted"] is not None:
@@ -79,29 +83,47 @@ def _rates(table: _Table, ks: Sequence[int], confidence: float) -> dict[str, Any
     questions = table.questions
     sizes = [question.samples for question in questions.values()]
 
-    def over_prompts(values: Mapping[tuple[str, int], float]) -> dict[str, Any]:
-        prompts: dict[str, list[float]] = {}
-        for (prompt, _), value in values.items():
-            prompts.setdefault(prompt, []).append(value)
-        means = np.array([[float(np.mean(parts)) for parts in prompts.values()]])
-        return crossed_mean(means, confidence, (0.0, 1.0)).as_dict()
+    clusters = _clusters(questions)
+
+    def over_questions(values: Mapping[str, float]) -> dict[str, Any]:
+        means = [float(np.mean([values[key] for key in cluster])) for cluster in clusters]
+        return crossed_mean(np.array([means]), confidence, (0.0, 1.0)).as_dict()
 
     passing: dict[str, Any] = {}
     for k in ks:
         found = {key: pass_at_k(q.samples, q.correct, k) for key, q in questions.items()}
         known = {key: value for key, value in found.items() if value is not None}
-        passing[str(k)] = over_prompts(known) if len(known) == len(found) else None
+        passing[str(k)] = over_questions(known) if len(known) == len(found) else None
     return {
-        "questions": len(questions), "prompts": len({prompt for prompt, _ in questions}),
+        "questions": len(questions), "clusters": len(clusters),
         "samples": {"min": min(sizes), "max": max(sizes)},
         "outputs": sum(sizes), "correct": table.statuses["correct"],
         "statuses": {name: table.statuses[name] for name in STATUSES if table.statuses[name]},
         "not_gradable": table.statuses["error"] + table.statuses["timeout"],
         "ends": {name: {"correct": right, "of": total} for name, (right, total) in table.ends.items()},
-        "avg_at_n": over_prompts({key: q.correct / q.samples for key, q in questions.items()}),
-        "maj_at_n": over_prompts({key: majority(groups_of(q.correct, q.votes)) for key, q in questions.items()}),
+        "avg_at_n": over_questions({key: q.correct / q.samples for key, q in questions.items()}),
+        "maj_at_n": over_questions({key: majority(groups_of(q.correct, q.votes)) for key, q in questions.items()}),
         "pass_at_k": passing,
     }  # fmt: skip
+
+
+def _clusters(questions: Mapping[str, _Question]) -> list[list[str]]:
+    """Questions that share a prompt, directly or by way of others, together: their grades are not independent."""
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while above.setdefault(name, name) != name:
+            above[name] = above[above[name]]
+            name = above[name]
+        return name
+
+    for key, question in questions.items():
+        for prompt in question.prompts:
+            above[top(f"prompt {prompt}")] = top(f"question {key}")
+    found: dict[str, list[str]] = {}
+    for key in questions:
+        found.setdefault(top(f"question {key}"), []).append(key)
+    return list(found.values())
 
 
 def groups_of(correct: int, others: Mapping[str, int]) -> list[tuple[int, bool]]:
