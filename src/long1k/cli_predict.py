@@ -11,6 +11,7 @@ import typer
 from long1k.cli_common import Out, Thinking, chat_from, chat_of, pair
 from long1k.errors import RecipeError
 from long1k.summary import predict_summary, predict_warnings
+from long1k.templates import NAMES
 
 Sets = Annotated[list[str], typer.Option("--set", help="A key of the sampling, e.g. temperature=0.6. May be repeated.")]
 
@@ -32,7 +33,7 @@ def predict(
     set_: Sets = [],  # noqa: B006
     thinking: Thinking = None,
     template: Annotated[
-        str | None, typer.Option(help="Chat template instead of the model's own: a file, or chatml.")
+        str | None, typer.Option(help=f"Chat template instead of the model's own: a file, or {NAMES}.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Computing threads.")] = 2,
 ) -> None:
