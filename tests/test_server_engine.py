@@ -149,6 +149,12 @@ def test_llama_cpp_is_asked_in_its_own_words(server: StandIn) -> None:
     assert body["seed"] < 2**31
 
 
+def test_an_adapter_has_the_length_of_its_model(server: StandIn) -> None:
+    base = {"id": "m", "owned_by": "vllm", "max_model_len": 4096}
+    server.models = {"data": [base, {"id": "tuned", "owned_by": "vllm", "max_model_len": None, "parent": "m"}]}
+    assert engine(server, model="tuned").max_positions == 4096
+
+
 def test_settings_that_a_server_would_drop_are_refused(server: StandIn) -> None:
     server.models = {"data": [{"id": "m"}]}
     with pytest.raises(RecipeError, match="top_k, repetition_penalty"):
@@ -320,6 +326,7 @@ PASSING: dict[str, Any] = {
     "no choices": lambda h: send(h, {"choices": []}),
     "null text": lambda h: send(h, {"choices": [{"text": None, "finish_reason": "stop"}]}),
     "empty": lambda h: send(h, b""),
+    "no gzip": lambda h: send(h, b"plain", Content_Encoding="gzip"),
     "cut in the middle": cut,
     "closed connection": hang_up,
     "nonsense for HTTP": lambda h: h.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n"),
