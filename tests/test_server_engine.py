@@ -6,6 +6,7 @@ import contextlib
 import email.utils
 import json
 import os
+import random
 import signal
 import threading
 import time
@@ -26,8 +27,10 @@ from long1k.generation.flow import piece_seed
 from long1k.generation.record import FILE, read_record
 from long1k.generation.wire import BadAnswer, read_answer, read_json
 from long1k.plugins import validate
-from long1k.rows import Message
+from long1k.rows import Message, Prediction
 from long1k.stages.predict import EngineSpec, predict
+from long1k.summary import predict_warnings
+from long1k.tables import read_table
 from long1k.tokens import load_tokenizer
 from realdata import need_extra
 from standin import StandIn, drawn, send, serving
@@ -146,6 +149,12 @@ def test_llama_cpp_is_asked_in_its_own_words(server: StandIn) -> None:
     assert body["seed"] < 2**31
 
 
+def test_an_adapter_has_the_length_of_its_model(server: StandIn) -> None:
+    base = {"id": "m", "owned_by": "vllm", "max_model_len": 4096}
+    server.models = {"data": [base, {"id": "tuned", "owned_by": "vllm", "max_model_len": None, "parent": "m"}]}
+    assert engine(server, model="tuned").max_positions == 4096
+
+
 def test_settings_that_a_server_would_drop_are_refused(server: StandIn) -> None:
     server.models = {"data": [{"id": "m"}]}
     with pytest.raises(RecipeError, match="top_k, repetition_penalty"):
@@ -199,6 +208,42 @@ def test_a_rate_is_kept(server: StandIn) -> None:
     longest = max(len(job.prompt_ids) for job in jobs(5)) + 12
     run(engine(server, tokens_per_minute=60 * longest / 0.05), jobs(5))
     assert time.monotonic() - started >= 3 * 0.05
+
+
+@pytest.mark.parametrize("prompts", ["ids", "text"])
+def test_a_budget_of_thinking_is_held_over_a_server(server: StandIn, prompts: str, tmp_path: Path) -> None:
+    """Thinking of six tokens, closed by us, then an answer: every piece is a request of its own."""
+    [opening] = CHAT.tokenizer.encode(CHAT.style.open)
+    closing = CHAT.tokenizer.encode(CHAT.style.close)
+
+    def answer(handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> dict[str, Any]:
+        made = server.honest(handler, body, number)
+        ids = [20] * body["max_tokens"]
+        if server.ids_of(body)[-1:] == CHAT.tokenizer.encode("<|assistant|>"):
+            ids[0] = opening
+        if server.ids_of(body)[-len(closing) :] == closing:
+            ids = [21, CHAT.end_id]
+        made["choices"][0] |= {"finish_reason": "stop" if ids[-1] == CHAT.end_id else "length", "token_ids": ids}
+        if prompts == "text":
+            made["choices"][0] |= {
+                "text": CHAT.tokenizer.decode([i for i in ids if i != CHAT.end_id]),
+                "token_ids": None,
+            }
+        return made
+
+    server.answer = answer
+    predict(
+        tmp_path / "out", checkpoint=CHAT.tokenizer.folder, benchmark_name="micro",
+        benchmark=MicroBenchmark(MicroBenchmarkConfig(count=6, steps=(1, 3))),
+        sampling=Sampling(max_new_tokens=30, budget=Budget(max_thinking_tokens=6)), chat=CHAT,
+        engine=EngineSpec({"type": "openai", "url": server.url, "prompts": prompts}), arm="a", train_seed=None,
+    )  # fmt: skip
+    rows = read_table(tmp_path / "out", Prediction)
+    assert len(server.bodies) == 12
+    assert {row.budget_flag for row in rows} == {"forced"}
+    for row in rows:
+        assert list(row.token_ids) == [opening, *[20] * 5, *closing, 21, CHAT.end_id]
+        assert (row.forced, row.answer_text) == ((6, 6 + len(closing)), CHAT.tokenizer.decode([21]))
 
 
 # --- before anything is drawn ------------------------------------------------------------------------------
@@ -281,6 +326,7 @@ PASSING: dict[str, Any] = {
     "no choices": lambda h: send(h, {"choices": []}),
     "null text": lambda h: send(h, {"choices": [{"text": None, "finish_reason": "stop"}]}),
     "empty": lambda h: send(h, b""),
+    "no gzip": lambda h: send(h, b"plain", Content_Encoding="gzip"),
     "cut in the middle": cut,
     "closed connection": hang_up,
     "nonsense for HTTP": lambda h: h.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n"),
@@ -519,15 +565,21 @@ def test_a_folder_with_the_tokenizer_is_enough_and_an_outage_is_gone_on_from(ser
 
 
 def test_a_server_that_ignores_seeds_shows_in_the_account(server: StandIn, tmp_path: Path) -> None:
-    server.answer = lambda handler, body, number: server.honest(handler, {**body, "seed": 1}, number)
-    keys = {"type": "openai", "url": server.url}
+    def answer(handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> dict[str, Any]:
+        made = server.honest(handler, body, number)
+        ids = random.Random(str(body["prompt"])).choices(range(20, 60), k=body["max_tokens"])
+        made["choices"][0] |= {"token_ids": ids, "finish_reason": "length"}
+        return made
+
+    server.answer = answer
     manifest = predict(
         tmp_path / "out", checkpoint=CHAT.tokenizer.folder, benchmark_name="micro",
         benchmark=MicroBenchmark(MicroBenchmarkConfig(count=5, steps=(1, 3))),
-        sampling=Sampling(max_new_tokens=12, temperature=1, samples=4), chat=CHAT, engine=EngineSpec(keys),
-        arm="a", train_seed=None,
+        sampling=Sampling(max_new_tokens=120, temperature=1, samples=4), chat=CHAT,
+        engine=EngineSpec({"type": "openai", "url": server.url}), arm="a", train_seed=None,
     )  # fmt: skip
     assert manifest.info["equal_outputs"] == 15
+    assert any("seeds are not in force" in warning for warning in predict_warnings(manifest))
 
 
 # --- answers -------------------------------------------------------------------------------------------------

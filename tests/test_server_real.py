@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,18 @@ def test_whole_predictions_over_http_are_those_in_process(url: str, served: Path
         assert here.prompt_token_ids == there.prompt_token_ids
         assert (here.text, here.answer_text, here.finish_reason) == (there.text, there.answer_text, there.finish_reason)
         assert there.engine == f"openai: plain, {served.name}"
+
+
+def test_seeds_reach_the_server(url: str, served: Path) -> None:
+    asked = [replace(job, key=f"{job.key}/{seed}", seed=seed) for job in jobs(4) for seed in range(3)]
+    settings = {"generation_config": json.dumps({"do_sample": True, "eos_token_id": CHAT.end_id, "pad_token_id": 0})}
+    config = ServerConfig(url=url, model=str(served), prompts="text", concurrency=1, extra=settings)
+    once, twice = (
+        drawn(ServerEngine(config, Serving(served, CHAT)), asked, Sampling(max_new_tokens=24, temperature=1.0))
+        for _ in range(2)
+    )
+    assert once == twice
+    assert len({output.text for output in once.values()}) == 12
 
 
 def test_a_server_that_reads_the_tokenizer_otherwise_is_found_out(url: str, misread: Path) -> None:

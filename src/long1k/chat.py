@@ -12,7 +12,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -21,7 +20,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from long1k.errors import DataError, RecipeError
 from long1k.rows import Example, Message
-from long1k.tokens import ASSETS, Tokenizer
+from long1k.templates import NAMES, check_end, read_template
+from long1k.tokens import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ STYLES = {
             "\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n",
             "\n\n<|end_of_solution|>",
         ),
+        # Muennighoff et al. 2025, arXiv 2501.19393.
+        ThinkingStyle("s1", "<|im_start|>think\n", "\n<|im_start|>answer\n", ""),
     )
 }
 
@@ -133,21 +135,6 @@ def documents(example: Example) -> list[Document]:
     return documents_of(example.mode, example.prompt, example.completion)
 
 
-def read_template(template: str) -> str:
-    """The text of a chat template: of a file, of one that ships with the package (``chatml``), or itself.
-
-    Raises:
-        DataError: there is no such file.
-    """
-    if "{%" in template or "{{" in template:
-        return template
-    packaged = ASSETS / "templates" / f"{template}.jinja"
-    path = packaged if packaged.is_file() else Path(template).expanduser()
-    if not path.is_file():
-        raise DataError(f"there is no chat template {template}", "give a file, or chatml")
-    return path.read_text(encoding="utf-8")
-
-
 def _raise(message: str) -> None:
     raise jinja2.TemplateError(message)
 
@@ -168,7 +155,7 @@ class Chat:
         tokenizer: its folder must hold a chat template.
         thinking: a key of STYLES.
         system: system message put before every conversation; None leaves it to the template.
-        template: in place of the tokenizer's own: a file, ``chatml``, or the text itself.
+        template: in place of the tokenizer's own: a name of ``TEMPLATES``, a file, or the text itself.
 
     Raises:
         DataError: no template, one without an end token, or one that rewrites earlier turns.
@@ -179,11 +166,13 @@ class Chat:
         self, tokenizer: Tokenizer, thinking: str = "think", system: str | None = None, template: str | None = None
     ) -> None:
         if template is not None:
+            check_end(template, tokenizer.special_tokens, tokenizer.named_token("eos_token"), tokenizer.folder)
             tokenizer = tokenizer.with_template(read_template(template))
         if tokenizer.template is None:
             raise DataError(
                 f"the tokenizer in {tokenizer.folder} has no chat template",
-                "base models have none: add chat_template.jinja, or give --template (chat.template): a file, or chatml",
+                "base models have none: add chat_template.jinja, or give --template (chat.template): "
+                f"a file, or {NAMES}",
             )
         if thinking not in STYLES:
             raise RecipeError(f"unknown thinking style '{thinking}'", f"known: {', '.join(STYLES)}")

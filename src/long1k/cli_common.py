@@ -16,7 +16,7 @@ Address = Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. auto
 TokenizerOption = Annotated[
     str | None, typer.Option(help="Tokenizer folder, or package:micro. Default: the one the input was made with.")
 ]
-Thinking = Annotated[str | None, typer.Option(help="Tags around the thinking: think or openthoughts.")]
+Thinking = Annotated[str | None, typer.Option(help="Tags around the thinking: think, openthoughts or s1.")]
 
 
 def pair(text: str, option: str) -> tuple[str, str]:

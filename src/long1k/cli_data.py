@@ -146,7 +146,9 @@ def import_(
     ] = [],  # noqa: B006
     arm: Annotated[str | None, typer.Option(help="Predictions: the field that tells runs apart.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="Samples: tokenizer folder that counts them.")] = None,
-    thinking: Annotated[str | None, typer.Option(help="Samples: tags in their text: think or openthoughts.")] = None,
+    thinking: Annotated[
+        str | None, typer.Option(help="Samples: tags in their text: think, openthoughts or s1.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the samples' arm, or of the outputs' run. Default: the path's.")
     ] = None,

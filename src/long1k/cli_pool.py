@@ -10,6 +10,7 @@ import typer
 
 from long1k.cli_common import Address, ExecutorKind, Out, Thinking, TokenizerOption, Workers, chat_from, chat_of, pair
 from long1k.errors import DataError, RecipeError
+from long1k.templates import NAMES
 
 _RECIPE_ENDINGS = (".yaml", ".yml")
 
@@ -54,7 +55,8 @@ def collect(
     ] = [],  # noqa: B006
     thinking: Thinking = None,
     template: Annotated[
-        str | None, typer.Option(help="Chat template instead of the tokenizer's own (base models): a file, or chatml.")
+        str | None,
+        typer.Option(help=f"Chat template instead of the tokenizer's own (base models): a file, or {NAMES}."),
     ] = None,
     set_: Annotated[
         list[str], typer.Option("--set", help="A key of collect, e.g. near_duplicates.traces=0.8. May be repeated.")

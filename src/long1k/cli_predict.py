@@ -11,6 +11,7 @@ import typer
 from long1k.cli_common import Out, Thinking, chat_from, chat_of, pair
 from long1k.errors import RecipeError
 from long1k.summary import predict_summary, predict_warnings
+from long1k.templates import NAMES
 
 Sets = Annotated[list[str], typer.Option("--set", help="A key of the sampling, e.g. temperature=0.6. May be repeated.")]
 
@@ -28,11 +29,13 @@ def predict(
     engine: Annotated[
         str, typer.Option(help="transformers, vllm, openai (a server), or module:Class.")
     ] = "transformers",
-    engine_option: Annotated[list[str], typer.Option(help="A key of the engine, e.g. batch_size=16.")] = [],  # noqa: B006
+    engine_option: Annotated[
+        list[str], typer.Option(help="A key of the engine, e.g. batch_size=16, url=http://HOST:8000/v1.")
+    ] = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
     thinking: Thinking = None,
     template: Annotated[
-        str | None, typer.Option(help="Chat template instead of the model's own: a file, or chatml.")
+        str | None, typer.Option(help=f"Chat template instead of the model's own: a file, or {NAMES}.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Computing threads.")] = 2,
 ) -> None:
@@ -44,7 +47,7 @@ def predict(
     """
     from long1k.generation.base import Engine, Sampling
     from long1k.plugins import validate
-    from long1k.recipe import make_benchmarks, merged_sampling, parse_leaf
+    from long1k.recipe import make_benchmarks, merged_sampling, parse_leaf, set_leaf
     from long1k.stages.predict import EngineSpec
     from long1k.stages.predict import predict as stage
     from long1k.tables import read_manifest
@@ -54,9 +57,10 @@ def predict(
     sampling = validate(Sampling, values, "predict")
     made = make_benchmarks(specs)
     drawn = {name: merged_sampling(sampling, own[name], f"predict, --set {name}.…") for name, _ in made}
-    spec = EngineSpec(
-        {"type": engine, **{k: parse_leaf(v) for k, v in (pair(t, "--engine-option") for t in engine_option)}}
-    )
+    chosen: dict[str, Any] = {"type": engine}
+    for key, text in (pair(one, "--engine-option") for one in engine_option):
+        set_leaf(chosen, key, parse_leaf(text))
+    spec = EngineSpec(chosen)
     for _, one in made:
         next(iter(one.load()), None)  # a missing file or a bad row is said before a model is loaded
     made_by_us = (checkpoint / "manifest.json").is_file() and template is None

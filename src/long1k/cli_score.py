@@ -67,7 +67,6 @@ def _judge(
     from long1k.recipe import parse_leaf
     from long1k.stages.predict import EngineSpec
     from long1k.stages.score import EngineAsker, JudgeSetup
-    from long1k.training.checkpoint import model_digest
 
     if model is None:
         raise RecipeError(
@@ -75,9 +74,7 @@ def _judge(
         )
     spec = EngineSpec({"type": engine, **{key: parse_leaf(text) for key, text in _pairs(options, "--judge-option")}})
     chat = chat_from(str(model), thinking or "think", None)
-    identity = {**spec.identity(), "chat": chat.describe()}
-    if (model / "config.json").is_file():
-        identity["model"] = model_digest(model)
+    identity = {**spec.identity(), "chat": chat.describe(), "model": spec.digest_of(model, chat)}
     settings = {key: parse_leaf(text) for key, text in _pairs(values, "--judge-set")}
     return JudgeSetup(identity, lambda: EngineAsker(spec.start(model, chat), chat), settings, cache)
 

@@ -36,6 +36,7 @@ from long1k.generation.base import Sampling
 from long1k.grading import AUTO
 from long1k.plugins import explain, load_plugin, validate
 from long1k.sources import SOURCES
+from long1k.templates import NAMES
 from long1k.training.config import ModelInit, TrainConfig
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -46,7 +47,7 @@ class ChatSpec(Strict):
 
     thinking: str = "think"
     system: str | None = None
-    template: str | None = Field(default=None, description="instead of the tokenizer's own: a file, or chatml")
+    template: str | None = Field(default=None, description=f"instead of the tokenizer's own: a file, or {NAMES}")
 
 
 class Base(Strict):

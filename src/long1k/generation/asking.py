@@ -34,7 +34,7 @@ def ask_engine(
         DataError: a prompt and its reply do not fit the model's positions.
     """
     jobs = [
-        Job(str(number), chat.encode_prompt(one.messages), one.seed, sampling.max_new_tokens)
+        Job(str(number), chat.encode_prompt(one.messages), one.seed, sampling.max_new_tokens, messages=one.messages)
         for number, one in enumerate(conversations)
     ]
     longest = max((len(job.prompt_ids) for job in jobs), default=0)

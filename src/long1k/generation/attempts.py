@@ -96,7 +96,7 @@ class Asking:
                 gone = isinstance(error, httpx.ConnectTimeout)
                 reason = f"no answer within {config.read_timeout_seconds:,.0f} s (read_timeout_seconds)"
                 reason, again = ("no connection in time", True) if gone else (reason, timeouts < _TIMEOUTS)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 gone = isinstance(error, httpx.ConnectError)
                 reason, again = f"{type(error).__name__}: {str(error)[:200] or 'connection closed'}", True
             failures += 1

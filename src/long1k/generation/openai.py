@@ -107,7 +107,8 @@ class ServerEngine:
             server = guess_server(entry) if config.server == "auto" else config.server
             if server in ("vllm", "sglang") and names and model not in names:
                 raise EngineError(f"{config.url} has no model {model}", f"it lists: {', '.join(names[:5])}")
-            positions, version = positions_of(entry), ""
+            # An adapter's entry has no length of its own; it is that of the model beside it.
+            positions, version = next((n for one in (entry, *entries) if (n := positions_of(one))), None), ""
             root = config.url.removesuffix("/v1")
             if server == "vllm":
                 version = str(self._get(client, root + "/version").get("version", ""))

@@ -209,7 +209,8 @@ def read_answer(values: dict[str, Any], job: Job, chat: Chat, prompt_ids: list[i
         raise BadAnswer(
             f"the answer's text has {len(encoded):,} tokens where at most {job.max_new_tokens:,} were asked for"
         )
-    return Output(job.key, encoded, reason, text)
+    # Cut by the server at what was asked for; our encoding of its text may be some tokens longer.
+    return Output(job.key, encoded[: job.max_new_tokens] if reason == "length" else encoded, reason, text)
 
 
 def _check_prompt(values: dict[str, Any], choice: dict[str, Any], usage: dict[str, Any], ours: list[int]) -> None:

@@ -46,6 +46,12 @@ class EngineSpec:
         """What of it can change outputs."""
         return identity(self.type, self.config)
 
+    def digest_of(self, model: Path, chat: Chat) -> str:
+        """What identifies the model: its weights, or, where it runs elsewhere and they are not here, its tokenizer."""
+        if self.remote and not (model / MANIFEST).is_file() and not any(model.glob("*.safetensors")):
+            return f"tokenizer {chat.tokenizer.digest}"
+        return model_digest(model)
+
     def start(self, model: Path, chat: Chat) -> Engine:
         """Load the model, or reach the server."""
         engine: Engine = self._factory(self.config, Serving(model, chat))
@@ -168,9 +174,7 @@ def _identity(
         "sampling": sampling.model_dump(), "engine": engine.identity(),
         "chat": chat.describe(), "arm": arm, "train_seed": train_seed,
     }  # fmt: skip
-    weights = (checkpoint / MANIFEST).is_file() or any(checkpoint.glob("*.safetensors"))
-    model = model_digest(checkpoint) if weights or not engine.remote else f"tokenizer {chat.tokenizer.digest}"
-    return settings, {"checkpoint": model, "benchmark": benchmark.digest()}
+    return settings, {"checkpoint": engine.digest_of(checkpoint, chat), "benchmark": benchmark.digest()}
 
 
 def is_predicted(
