@@ -133,16 +133,16 @@ def test_intervals_are_over_questions_not_samples(chat: Chat, tmp_path: Path) ->
 
 
 def test_equal_answers_are_graded_once(chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from long1k.grading.math import MathGrader
+    from long1k.grading import math
 
     asked: list[tuple[str, str]] = []
-    graded = MathGrader.grade_many
+    decide = math.decide
 
-    def watched(self: MathGrader, pairs: Sequence[tuple[str, str]]) -> Any:
-        asked.extend(pairs)
-        return graded(self, pairs)
+    def watched(gold: str, answer: str) -> Any:
+        asked.append((gold, answer))
+        return decide(gold, answer)
 
-    monkeypatch.setattr(MathGrader, "grade_many", watched)
+    monkeypatch.setattr(math, "decide", watched)
     rows = [row(chat, n, s, solved(chat, n, "cd"[s % 2])) for n in range(5) for s in range(4)]
     curve(tmp_path / "out", table(tmp_path / "p", rows, chat), budgets=[8, 9, 10, 20], chat=chat)
     assert sorted(asked) == [("c", "c"), ("c", "d")]
