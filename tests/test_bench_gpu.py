@@ -71,6 +71,14 @@ def test_the_stage_and_ddp_of_one() -> None:
     assert alone["losses_apart"] < 1e-4
 
 
+def test_decoding_beside_the_bandwidth() -> None:
+    found = list(parts.decode(HERE))
+    assert [(entry["engine"], entry["rows"]) for entry in found] == [("transformers, our loop", n) for n in (1, 4)]
+    for entry in found:
+        assert entry["tokens_per_second"] == pytest.approx(entry["rows"] / entry["step_seconds"])
+        assert entry["share_of_limit"] == pytest.approx(entry["tokens_per_second"] / entry["limit_tokens_per_second"])
+
+
 def test_parts_are_written_at_once_and_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wanted = ["--out", str(tmp_path), "--device", "cpu", "--tiny"]
     (tmp_path / "head.json").write_text(json.dumps({"part": "head", "state": "done", "rows": [{"extra_gib": 0.5}]}))

@@ -18,6 +18,7 @@ from long1k.errors import DataError
 from long1k.interop.predictions import import_predictions
 from long1k.rows import Prediction, content_id
 from long1k.stages.curve import CHART, CURVE, VERDICTS, curve
+from long1k.stages.score import score
 from long1k.tables import TableWriter, read_manifest, read_table
 from long1k.tokens import load_tokenizer
 from realdata import need_extra, real_data
@@ -133,16 +134,16 @@ def test_intervals_are_over_questions_not_samples(chat: Chat, tmp_path: Path) ->
 
 
 def test_equal_answers_are_graded_once(chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from long1k.grading.math import MathGrader
+    from long1k.grading import math
 
     asked: list[tuple[str, str]] = []
-    graded = MathGrader.grade_many
+    decide = math.decide
 
-    def watched(self: MathGrader, pairs: Sequence[tuple[str, str]]) -> Any:
-        asked.extend(pairs)
-        return graded(self, pairs)
+    def watched(gold: str, answer: str) -> Any:
+        asked.append((gold, answer))
+        return decide(gold, answer)
 
-    monkeypatch.setattr(MathGrader, "grade_many", watched)
+    monkeypatch.setattr(math, "decide", watched)
     rows = [row(chat, n, s, solved(chat, n, "cd"[s % 2])) for n in range(5) for s in range(4)]
     curve(tmp_path / "out", table(tmp_path / "p", rows, chat), budgets=[8, 9, 10, 20], chat=chat)
     assert sorted(asked) == [("c", "c"), ("c", "d")]
@@ -214,7 +215,9 @@ def test_a_cut_is_what_a_shorter_run_gives(chat: Chat, tmp_path: Path, temperatu
     assert [r.token_ids for r in read_table(short, Prediction)] == [
         r.token_ids[:11] for r in read_table(long, Prediction)
     ]
+    scored = score(tmp_path / "scores", long)
     curve(tmp_path / "long", long, budgets=[11], chat=chat)
+    assert points(tmp_path / "long")[1]["statuses"] == scored.info["statuses"]  # uncut, they are graded as ever
     curve(tmp_path / "short", short, budgets=[11], chat=chat)
     mine, theirs = points(tmp_path / "long")[0], points(tmp_path / "short")[0]
     assert {**mine, "cut": 0} == {**theirs, "cut": 0}

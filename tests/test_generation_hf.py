@@ -393,3 +393,57 @@ def test_adapters(llama: Path, chat: Chat, tmp_path: Path) -> None:
     weights.rename(weights.with_name("adapter_model.bin"))
     with pytest.raises(DataError, match=r"no adapter_model\.safetensors"):
         engine(llama, chat, adapter=tmp_path / "b")
+
+
+def test_a_killed_run_under_a_budget_ends_in_the_same_table(tmp_path: Path) -> None:
+    """With a template that opens the thinking itself: closed by force, answered, or neither."""
+    from long1k.benchmarks.micro import MicroBenchmark, MicroBenchmarkConfig
+    from long1k.rows import Prediction
+    from long1k.stages.predict import EngineSpec, predict
+    from long1k.tables import read_table
+    from long1k.training.checkpoint import new_model
+    from long1k.training.config import ModelInit
+    from long1k.training.saving import save_checkpoint
+
+    tokenizer = load_tokenizer("package:micro")
+    assert tokenizer.template is not None
+    opening = Chat(
+        tokenizer, template=tokenizer.template.replace("<|assistant|>{% endif %}", "<|assistant|><think>\n{% endif %}")
+    )
+    model = new_model(ModelInit(hidden_size=32, num_heads=2, initializer_range=0.3), tokenizer, opening.end_id)
+    save_checkpoint(model, tokenizer, opening.end_id, tmp_path / "model")
+    budget = {"max_thinking_tokens": 9, "max_answer_tokens": 6, "min_thinking_tokens": 4, "wait_text": "ab"}
+    values = {"max_new_tokens": 20, "temperature": 1.0, "samples": 2, "budget": budget}
+    left = [10**6]
+
+    class Killed(TransformersEngine):
+        def run(self, jobs: Any, sampling: Any, done: Any, finished: Any = ()) -> None:
+            def one(output: Output) -> Job | None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+                following: Job | None = done(output)
+                return following
+
+            super().run(jobs, sampling, one, finished)
+
+    def run(name: str, outputs: int) -> Any:
+        left[0] = outputs
+        return predict(
+            tmp_path / name, checkpoint=tmp_path / "model", benchmark_name="micro", chat=opening, arm="a", train_seed=0,
+            benchmark=MicroBenchmark(MicroBenchmarkConfig(count=20)), sampling=validate(Sampling, values, "sampling"),
+            engine=EngineSpec({"type": "transformers", "batch_size": 8}),
+            start=lambda: Killed(TransformersConfig(batch_size=8), Serving(tmp_path / "model", opening)),
+        )  # fmt: skip
+
+    whole = run("whole", 10**6)
+    for outputs in (13, 47):
+        with pytest.raises(KeyboardInterrupt):
+            run("killed", outputs)
+    assert run("killed", 10**6).digest == whole.digest
+    rows = read_table(tmp_path / "whole", Prediction)
+    assert sum(bool(row.forced) for row in rows) > 30
+    for row in rows:
+        assert len(row.token_ids) <= 20
+        behind = row.text.rpartition(opening.style.closing)
+        assert (row.answer_text is None) == (not behind[1] or opening.style.opening in behind[2])

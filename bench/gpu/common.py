@@ -7,7 +7,7 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -154,3 +154,21 @@ def most_layers(name: str, tokens: int, place: Place, share: float, **setting: A
         if predicted(whole.slice(layers), tokens, place, **setting).peak_bytes < share * place.memory_bytes
     ]  # fmt: skip
     return max(fits, default=1)
+
+
+def seconds_of_one(function: Callable[[], Any], place: Place, repeats: int = 10) -> float:
+    """Seconds of one call, after three that are not counted."""
+    for _ in range(3):
+        function()
+    wait(place)
+    started = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    wait(place)
+    return (time.perf_counter() - started) / repeats
+
+
+def wait(place: Place) -> None:
+    """Until the GPU has done what it was given."""
+    if place.device == "cuda":
+        torch.cuda.synchronize()

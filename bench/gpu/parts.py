@@ -25,8 +25,11 @@ from bench.gpu.common import (
     peak_gib,
     predicted,
     random_rows,
+    seconds_of_one,
     train_once,
+    wait,
 )  # fmt: skip
+from bench.gpu.decode import decode
 from long1k.training.data import IGNORED, TrainRow, collate, pack, row_order
 from long1k.training.layout import Layout
 from long1k.training.padding_free import collate_line, isolation
@@ -40,32 +43,16 @@ def machine(place: Place) -> Iterator[Result]:
     on_gpu = place.device == "cuda"
     size, kind = (8192, torch.bfloat16) if on_gpu else (256, torch.float32)
     a, b = (torch.randn(size, size, device=place.device, dtype=kind) for _ in range(2))
-    product = _seconds(lambda: a @ b, place)
+    product = seconds_of_one(lambda: a @ b, place)
     large = torch.empty((1 << 30) if on_gpu else (1 << 22), dtype=torch.uint8, device=place.device)
     other = torch.empty_like(large)
-    copy = _seconds(lambda: other.copy_(large), place)
+    copy = seconds_of_one(lambda: other.copy_(large), place)
     yield {
         "device": torch.cuda.get_device_name() if on_gpu else "CPU", "torch": torch.__version__,
         "transformers": transformers.__version__, "memory_gib": place.memory_bytes / GIB,
         "matrix_product_tflops": 2 * size**3 / product / 1e12, "copy_gb_a_second": 2 * large.numel() / copy / 1e9,
         "data_sheet_tflops": (place.peak_flops or 0) / 1e12 or None,
     }  # fmt: skip
-
-
-def _seconds(function: Callable[[], Any], place: Place, repeats: int = 10) -> float:
-    for _ in range(3):
-        function()
-    _wait(place)
-    started = time.perf_counter()
-    for _ in range(repeats):
-        function()
-    _wait(place)
-    return (time.perf_counter() - started) / repeats
-
-
-def _wait(place: Place) -> None:
-    if place.device == "cuda":
-        torch.cuda.synchronize()
 
 
 def parity(place: Place) -> Iterator[Result]:
@@ -137,7 +124,7 @@ def head(place: Place) -> Iterator[Result]:
                     network.model.hidden.grad = None
                     forget(place)
                     before = torch.cuda.memory_allocated() if place.device == "cuda" else 0
-                    _wait(place)
+                    wait(place)
                     started = time.perf_counter()
                     with torch.autocast(place.device, torch.bfloat16):
                         if kind == "in pieces":
@@ -145,7 +132,7 @@ def head(place: Place) -> Iterator[Result]:
                         else:
                             loss = network(input_ids=ids, labels=ids).loss
                     loss.backward()
-                    _wait(place)
+                    wait(place)
                     entry["seconds"] = time.perf_counter() - started
                 left = 4 * (network.lm_head.weight.numel() + network.model.hidden.numel())
                 peak = peak_gib(place)
@@ -383,5 +370,6 @@ def levers(place: Place) -> Iterator[Result]:
 PARTS: dict[str, tuple[Callable[[Place], Iterator[Result]], int]] = {
     "machine": (machine, 120), "parity": (parity, 180), "head": (head, 180), "lengths": (lengths, 420),
     "peer": (peer, 300), "stage": (stage, 240), "memory": (memory, 420), "levers": (levers, 420),
+    "decode": (decode, 300),
 }  # fmt: skip
 """Each part with the seconds that it may take."""

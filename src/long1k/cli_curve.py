@@ -20,8 +20,8 @@ def curve(
         str, typer.Option(help="What a budget bounds: total (the whole output) or thinking.")
     ] = "total",
     grader: Annotated[
-        str | None, typer.Option(help="math, choice, or module:Class. Default: the one of the benchmark.")
-    ] = None,
+        str, typer.Option(help="math, choice, module:Class, or auto: the one of the benchmark.")
+    ] = "auto",
     tokenizer: TokenizerOption = None,
     thinking: Thinking = None,
     workers: Workers = 1,

@@ -18,7 +18,11 @@ _SPARSE = 8  # a batch is cut down when one of so many rows has ended
 
 @dataclass(slots=True)
 class _Row:
-    """One output under way.  ``ids`` is all that stands before the next token, ``fed`` what waits to be read."""
+    """One output under way.
+
+    ``ids`` is all that stands before the next token; the last of it was not read yet.  ``waiting`` are ids that a
+    budget put in, and that come before the next one drawn.
+    """
 
     job: Job
     ids: list[int]
@@ -46,7 +50,11 @@ class _Row:
 
 
 class Batch:
-    """Draws the jobs of one batch with a model, and answers with the jobs that have to be begun again."""
+    """Draws the jobs of one batch with a model.
+
+    Args:
+        takes: the names of the model's forward arguments.
+    """
 
     def __init__(self, model: Any, jobs: Sequence[Job], chooser: Chooser, end_id: int, takes: frozenset[str]) -> None:
         self._torch = need("torch")
@@ -57,7 +65,11 @@ class Batch:
         self._sdpa = getattr(model.config, "_attn_implementation", None) == "sdpa" and self._cache.plain
 
     def run(self, done: Done) -> list[Job]:
-        """Draw until no row is left; the jobs that ``done`` gave and that are not a continuation of their row."""
+        """Draw until no row is left.
+
+        Returns:
+            The jobs that ``done`` gave and that could not go on in their row: for the next round of this batch.
+        """
         again: list[Job] = []
         with self._torch.inference_mode():
             logits = self._read_prompts()

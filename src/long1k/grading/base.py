@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from long1k.grading.extract import Extracted
+from long1k.grading.extract import Extracted, extract_parts
 from long1k.grading.pool import Verdict
 
 
@@ -38,6 +38,21 @@ class Grade:
     status: str
     note: str
     extracted: Extracted | None
+
+
+def cases_of(row: Mapping[str, Any]) -> list[Case]:
+    """What is to be graded of one prediction (some of its columns): a case for each of its problems."""
+    text: str | None = row["answer_text"]
+    answers: list[str] = row["answers"]
+    found: list[Extracted | None] = [None] * len(answers) if text is None else extract_parts(text, len(answers))
+    return [
+        Case(
+            prediction_id=row["prediction_id"], part=part, num_parts=len(answers), question=row["question"], gold=gold,
+            answer=answer, text=text, output=row["text"], thinking_closed=text is not None,
+            finish_reason=row["finish_reason"],
+        )
+        for part, (gold, answer) in enumerate(zip(answers, found, strict=True))
+    ]  # fmt: skip
 
 
 class Grader(Protocol):

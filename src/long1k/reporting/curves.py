@@ -44,8 +44,10 @@ def curve_chart(curves: Sequence[Mapping[str, Any]], width: int = 760, height: i
     bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(y=y, order="tokens:Q")
     dots = base.mark_point(filled=True, opacity=1, size=55).encode(y=y)
-    said = base.mark_text(dy=-12, fontSize=10.5).encode(y=y, text="label:N", color=alt.value(MUTED))
-    chart = alt.layer(bars, line, dots, said).properties(width=width - 70, height=height)
+    layers = [bars, line, dots]
+    if len(names) < 3:  # the budgets of more curves would stand on one another
+        layers.append(base.mark_text(dy=-12, fontSize=10.5).encode(y=y, text="label:N", color=alt.value(MUTED)))
+    chart = alt.layer(*layers).properties(width=width - 70, height=height)
     spoken = "; ".join(
         f"{row['curve']}, budget {row['label']}: {row['value']:.1f} % at {row['tokens']:,.0f} tokens" for row in rows
     )

@@ -10,7 +10,9 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from long1k.chat import Chat
-from long1k.errors import DataError
+from long1k.errors import DataError, RecipeError
 from long1k.generation.tags import find_tag
-from long1k.grading import GRADERS
-from long1k.grading.extract import extract_parts
+from long1k.grading import AUTO, GRADERS, JUDGES, grader_for
+from long1k.grading.base import cases_of, grade_with
 from long1k.plugins import load_plugin
 from long1k.progress import progress
 from long1k.reporting.curves import curve_chart
@@ -35,8 +37,8 @@ from long1k.tables import (
     fingerprint,
     finish,
     is_current,
+    iter_columns,
     read_manifest,
-    read_table,
     write_atomic,
 )
 
@@ -45,25 +47,31 @@ CURVE, VERDICTS, CHART = "curve.json", "verdicts.parquet", "curve.svg"
 TOTAL, THINKING = "total", "thinking"
 
 
+_CHUNK = 256  # outputs that are graded together
+_NEEDED = (
+    "prediction_id", "problem_id", "benchmark", "arm", "train_seed", "question", "answers", "prompt_token_ids", "text",
+    "token_ids", "forced", "answer_text", "finish_reason",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """An output at one budget: what is left of it.
+    """An output at one budget (None: as it is), graded.
 
-    ``answers`` holds the extracted answer of each part; ``put_in`` whether tokens that were not drawn are in it.
+    ``tokens`` is what it took, ``put_in`` whether tokens that were not drawn are in it; ``statuses`` and
+    ``extracted`` have an entry for each of its problems.
     """
 
-    row: Prediction
+    prediction_id: str
+    curve: tuple[str, str]
+    train_seed: int
+    problem_id: str
     budget: int | None
     tokens: int
     cut: bool
     put_in: bool
-    answers: list[str | None]
-
-    def without_answer(self) -> str:
-        """The status of a part that has no answer."""
-        if self.row.finish_reason == "error":
-            return "error"
-        return "truncated" if self.cut or self.row.finish_reason == "length" else "no_answer"
+    statuses: tuple[str, ...]
+    extracted: tuple[str | None, ...]
 
 
 def curve(
@@ -73,7 +81,7 @@ def curve(
     budgets: Sequence[int],
     chat: Chat,
     tokens_of: str = TOTAL,
-    grader_name: str | None = None,
+    grader_name: str = AUTO,
     num_workers: int = 1,
     confidence: float = 0.95,
 ) -> Manifest:
@@ -84,17 +92,20 @@ def curve(
         chat: takes outputs apart; its tokenizer gives the ids of outputs that came without (imported ones).
         tokens_of: ``total``: the budget is for the whole output; ``thinking``: for what stands before the closing
             tag, and outputs that think no longer are left as they are.
-        grader_name: of GRADERS or ``module:Class``; default: the one that the benchmark names.
+        grader_name: of GRADERS, ``module:Class``, or ``auto``: the one that the benchmark names.
 
     Raises:
         DataError: no budget, or one that is not positive; no predictions.
+        RecipeError: an unknown grader, or a judge.
     """
     if not budgets or min(budgets) < 1 or tokens_of not in (TOTAL, THINKING):
         raise DataError(
             "a curve needs budgets of at least one token, of total or thinking tokens", "e.g. --budgets 1024,2048,4096"
         )
     source = read_manifest(predictions)
-    name = grader_name or str(source.info.get("grader") or "math")
+    name = grader_for(grader_name, source.info)
+    if name in JUDGES:
+        raise RecipeError(f"the grader '{name}' asks a model; a curve compares", "give --grader math or choice")
     factory = load_plugin(name, GRADERS, "grader")
     ordered = sorted(set(budgets))
     settings: dict[str, Any] = {
@@ -104,125 +115,119 @@ def curve(
     inputs = {"predictions": source.digest}
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
-    rows = read_table(predictions, Prediction)
-    if not rows:
+    if not source.rows_out:
         raise DataError(f"{predictions} holds no outputs", "predict or import some")
     started = time.time()
     begin(out, STAGE, settings, inputs)
-    with progress(f"curve {out.name}", len(rows)) as step:
-        cuts = []
-        for row in rows:
-            cuts += _cuts(row, ordered, tokens_of, chat)
-            step(1)
-    statuses = _grade(cuts, factory, num_workers)
-    curves = _curves(cuts, statuses, [*ordered, None], confidence)
+    cuts: list[_Cut] = []
+    with progress(f"curve {out.name}", source.rows_out) as step, closing(factory(num_workers=num_workers)) as grader:
+        rows = iter_columns(predictions, Prediction, _NEEDED)
+        while chunk := list(islice(rows, _CHUNK)):
+            cuts += _graded(chunk, ordered, tokens_of, chat, grader)
+            step(len(chunk))
+    curves = _curves(cuts, [*ordered, None], confidence)
     found = {
         "predictions": str(predictions), "tokens_of": tokens_of, "grader": f"{name} {factory.version}",
         "confidence": confidence, "curves": curves,
     }  # fmt: skip
     write_atomic(out / CURVE, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
-    _write_verdicts(out / VERDICTS, cuts, statuses)
+    _write_verdicts(out / VERDICTS, cuts)
     svg = curve_chart(curves)
     if svg is not None:
         write_atomic(out / CHART, (svg + "\n").encode())
     files = [path for path in (out / CURVE, out / VERDICTS, out / CHART) if path.is_file()]
     return finish(
         out, stage=STAGE, config=settings, inputs=inputs, digest=digest_json(found["curves"]), files=files,
-        started=started, rows_in=len(rows), rows_out=len(cuts), info={"tokens_of": tokens_of, "grader": name},
+        started=started, rows_in=source.rows_out, rows_out=len(cuts), info={"tokens_of": tokens_of, "grader": name},
     )  # fmt: skip
 
 
-def _cuts(row: Prediction, budgets: Sequence[int], tokens_of: str, chat: Chat) -> list[_Cut]:
-    """An output at each budget, and as it is."""
-    style = chat.style
-    ids = list(row.token_ids) or chat.tokenizer.encode(row.text)
-    opened = chat.opens_thinking(row.prompt_token_ids) if row.prompt_token_ids else False
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What is left of an output at a budget, before it is graded."""
+
+    budget: int | None
+    tokens: int
+    cut: bool
+    row: dict[str, Any]
+
+
+def _pieces(row: dict[str, Any], budgets: Sequence[int], tokens_of: str, chat: Chat) -> list[_Piece]:
+    """An output at each budget, and as it is; a shortened one is the same row with another text and end."""
+    style, text = chat.style, row["text"]
+    ids = list(row["token_ids"]) or chat.tokenizer.encode(text)
+    opened = chat.opens_thinking(row["prompt_token_ids"]) if row["prompt_token_ids"] else False
     if not opened:  # thinking that is closed and was not opened: the prompt did
-        at = row.text.find(style.closing)
-        opened = at >= 0 and style.opening not in row.text[:at]
+        at = text.find(style.closing)
+        opened = at >= 0 and style.opening not in text[:at]
     thought = len(ids)
     if tokens_of == THINKING:
-        closing = find_tag(chat.tokenizer, ids, style.closing)
-        thinks = opened or style.opening in row.text
-        thought = closing[0] if closing is not None else len(ids) if thinks else 0
-    put_in = row.forced[::2]
-    found = []
+        found = find_tag(chat.tokenizer, ids, style.closing)
+        thinks = opened or style.opening in text
+        thought = found[0] if found is not None else len(ids) if thinks else 0
+    pieces = []
     for budget in budgets:
-        if thought <= budget:
+        if thought <= budget or row["finish_reason"] == "error":
+            pieces.append(_Piece(budget, len(ids), False, row))
             continue
-        text = chat.tokenizer.decode(ids[:budget]).rstrip("\ufffd")  # the first bytes of a letter are none
-        answers = _answers(row, chat.split_answer(text, opened).answer)
-        found.append(_Cut(row, budget, budget, True, any(start < budget for start in put_in), answers))
-    whole = _answers(row, row.answer_text)
-    found += [
-        _Cut(row, budget, len(ids), False, bool(put_in), whole)
-        for budget in (*budgets, None) if budget is None or thought <= budget
-    ]  # fmt: skip
-    return found
+        cut = chat.tokenizer.decode(ids[:budget]).rstrip("\ufffd")  # the first bytes of a letter are none
+        answer = chat.split_answer(cut, opened).answer
+        shortened = {**row, "text": cut, "answer_text": answer, "finish_reason": "length"}
+        pieces.append(_Piece(budget, budget, True, shortened))
+    return [*pieces, _Piece(None, len(ids), False, row)]
 
 
-def _answers(row: Prediction, text: str | None) -> list[str | None]:
-    if text is None:
-        return [None] * len(row.answers)
-    return [None if part is None else part.value for part in extract_parts(text, len(row.answers))]
-
-
-def _grade(cuts: Sequence[_Cut], factory: Any, num_workers: int) -> list[list[str]]:
-    """The status of each part of each cut; equal pairs of gold and answer are graded once."""
-    pairs = dict.fromkeys(
-        (gold, answer)
-        for cut in cuts
-        for gold, answer in zip(cut.row.answers, cut.answers, strict=True)
-        if answer is not None and cut.row.finish_reason != "error"
-    )
-    with factory(num_workers=num_workers) as grader:
-        verdicts = dict(zip(pairs, grader.grade_many(list(pairs)), strict=True))
-    return [
-        [
-            cut.without_answer()
-            if answer is None or cut.row.finish_reason == "error"
-            else verdicts[gold, answer].status
-            for gold, answer in zip(cut.row.answers, cut.answers, strict=True)
-        ]
-        for cut in cuts
-    ]
-
-
-def _curves(
-    cuts: Sequence[_Cut], statuses: Sequence[Sequence[str]], budgets: Sequence[int | None], confidence: float
-) -> list[dict[str, Any]]:
-    """A curve for each benchmark and arm, in the order of the table."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for number, cut in enumerate(cuts):
-        groups.setdefault((cut.row.benchmark, cut.row.arm), []).append(number)
-    curves = []
-    for (benchmark, arm), numbers in groups.items():
-        points = []
-        for budget in budgets:
-            own = [number for number in numbers if cuts[number].budget == budget]
-            counts = Counter(status for number in own for status in statuses[number])
-            points.append(
-                {
-                    "budget_tokens": budget,
-                    "accuracy": _accuracy([cuts[n] for n in own], [statuses[n] for n in own], confidence).as_dict(),
-                    "mean_tokens": float(np.mean([cuts[number].tokens for number in own])),
-                    "outputs": len(own),
-                    "cut": sum(cuts[number].cut for number in own),
-                    "truncated": counts["truncated"] / counts.total(),
-                    "forced": sum(cuts[number].put_in for number in own),
-                    "statuses": {status: counts[status] for status in STATUSES if counts[status]},
-                }
+def _graded(
+    rows: Sequence[dict[str, Any]], budgets: Sequence[int], tokens_of: str, chat: Chat, grader: Any
+) -> list[_Cut]:
+    """All cuts of some outputs, graded together: the grader compares equal answers once."""
+    pieces = [piece for row in rows for piece in _pieces(row, budgets, tokens_of, chat)]
+    cases = [cases_of(piece.row) for piece in pieces]
+    grades = iter(grade_with(grader, [case for own in cases for case in own]))
+    cuts = []
+    for piece, own in zip(pieces, cases, strict=True):
+        row, found = piece.row, list(islice(grades, len(own)))
+        cuts.append(
+            _Cut(
+                row["prediction_id"], (row["benchmark"], row["arm"]),
+                -1 if row["train_seed"] is None else row["train_seed"], row["problem_id"], piece.budget, piece.tokens,
+                piece.cut, any(start < piece.tokens for start in row["forced"][::2]),
+                tuple(grade.status for grade in found),
+                tuple(None if grade.extracted is None else grade.extracted.value for grade in found),
             )
-        curves.append({"benchmark": benchmark, "arm": arm, "points": points})
-    return curves
+        )  # fmt: skip
+    return cuts
 
 
-def _accuracy(cuts: Sequence[_Cut], statuses: Sequence[Sequence[str]], confidence: float) -> Interval:
-    """Share of parts that are correct, over samples; the interval is over questions, and training seeds if several."""
+def _curves(cuts: Sequence[_Cut], budgets: Sequence[int | None], confidence: float) -> list[dict[str, Any]]:
+    """A curve for each benchmark and arm, in the order of the table."""
+    groups: dict[tuple[str, str], dict[int | None, list[_Cut]]] = {}
+    for cut in cuts:
+        groups.setdefault(cut.curve, {}).setdefault(cut.budget, []).append(cut)
+    return [
+        {
+            "benchmark": benchmark, "arm": arm,
+            "points": [{"budget_tokens": budget, **_point(found[budget], confidence)} for budget in budgets],
+        }
+        for (benchmark, arm), found in groups.items()
+    ]  # fmt: skip
+
+
+def _point(cuts: Sequence[_Cut], confidence: float) -> dict[str, Any]:
+    counts = Counter(status for cut in cuts for status in cut.statuses)
+    return {
+        "accuracy": _accuracy(cuts, confidence).as_dict(), "mean_tokens": float(np.mean([cut.tokens for cut in cuts])),
+        "outputs": len(cuts), "cut": sum(cut.cut for cut in cuts), "truncated": counts["truncated"] / counts.total(),
+        "forced": sum(cut.put_in for cut in cuts),
+        "statuses": {status: counts[status] for status in STATUSES if counts[status]},
+    }  # fmt: skip
+
+
+def _accuracy(cuts: Sequence[_Cut], confidence: float) -> Interval:
+    """Share of problems that are correct, over samples; the interval is over questions, and seeds if there are."""
     table: dict[tuple[int, str], list[float]] = {}
-    for cut, found in zip(cuts, statuses, strict=True):
-        key = (-1 if cut.row.train_seed is None else cut.row.train_seed, cut.row.problem_id)
-        table.setdefault(key, []).extend(float(status == "correct") for status in found)
+    for cut in cuts:
+        table.setdefault((cut.train_seed, cut.problem_id), []).extend(float(s == "correct") for s in cut.statuses)
     seeds = sorted({seed for seed, _ in table})
     questions = sorted({question for _, question in table})
     if any((seed, question) not in table for seed in seeds for question in questions):
@@ -234,12 +239,12 @@ def _accuracy(cuts: Sequence[_Cut], statuses: Sequence[Sequence[str]], confidenc
     return crossed_mean(y_SQ, confidence, bounds=(0.0, 1.0))
 
 
-def _write_verdicts(path: Path, cuts: Sequence[_Cut], statuses: Sequence[Sequence[str]]) -> None:
-    """One line a part, output and budget (null: the output as it is)."""
+def _write_verdicts(path: Path, cuts: Sequence[_Cut]) -> None:
+    """One line a problem, output and budget (null: the output as it is)."""
     lines = [
-        {"prediction_id": cut.row.prediction_id, "part": part, "budget_tokens": cut.budget, "tokens": cut.tokens,
-         "cut": cut.cut, "forced": cut.put_in, "status": status, "extracted": cut.answers[part]}
-        for cut, found in zip(cuts, statuses, strict=True) for part, status in enumerate(found)
+        {"prediction_id": cut.prediction_id, "part": part, "budget_tokens": cut.budget, "tokens": cut.tokens,
+         "cut": cut.cut, "forced": cut.put_in, "status": status, "extracted": cut.extracted[part]}
+        for cut in cuts for part, status in enumerate(cut.statuses)
     ]  # fmt: skip
     schema = pa.schema(
         [("prediction_id", pa.string()), ("part", pa.int64()), ("budget_tokens", pa.int64()), ("tokens", pa.int64()),

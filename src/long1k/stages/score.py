@@ -13,8 +13,7 @@ from long1k.errors import RecipeError
 from long1k.generation.asking import Conversation, ask_engine
 from long1k.generation.base import Engine, Sampling
 from long1k.grading import AUTO, GRADERS, JUDGES, grader_for
-from long1k.grading.base import Case, grade_with
-from long1k.grading.extract import Extracted, extract_parts
+from long1k.grading.base import cases_of, grade_with
 from long1k.grading.replies import AskStarter, Query, Told
 from long1k.plugins import load_plugin, validate
 from long1k.progress import progress
@@ -131,21 +130,6 @@ class EngineAsker:
     def close(self) -> None:
         """End the engine."""
         self._engine.close()
-
-
-def cases_of(row: Mapping[str, Any]) -> list[Case]:
-    """What is to be graded of one prediction (some of its columns): a case for each of its problems."""
-    text: str | None = row["answer_text"]
-    answers: list[str] = row["answers"]
-    found: list[Extracted | None] = [None] * len(answers) if text is None else extract_parts(text, len(answers))
-    return [
-        Case(
-            prediction_id=row["prediction_id"], part=part, num_parts=len(answers), question=row["question"], gold=gold,
-            answer=answer, text=text, output=row["text"], thinking_closed=text is not None,
-            finish_reason=row["finish_reason"],
-        )
-        for part, (gold, answer) in enumerate(zip(answers, found, strict=True))
-    ]  # fmt: skip
 
 
 def _chunks(predictions: Path) -> Iterator[list[dict[str, Any]]]:
