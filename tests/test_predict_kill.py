@@ -31,15 +31,17 @@ def test_predict_killed_at_random_moments_gives_the_same_table(tmp_path: Path) -
     model = new_model(ModelInit(hidden_size=128, num_heads=4, initializer_range=0.1), chat.tokenizer, chat.end_id)
     save_checkpoint(model, chat.tokenizer, chat.end_id, tmp_path / "model")
     command = (
-        f"predict {tmp_path / 'model'} --benchmark micro --option count=40 --option 'steps=[1, 3]' --threads 1 "
-        "--set samples=16 --set temperature=1.0 --set max_new_tokens=256 --engine-option batch_size=16"
+        f"predict {tmp_path / 'model'} --benchmark micro --option count=20 --option 'steps=[1, 3]' --threads 1 "
+        "--set samples=8 --set temperature=1.0 --set max_new_tokens=128 --engine-option batch_size=16"
     )
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--kills", "4", "--seed", "3", "--work", str(tmp_path / "kills"),
+        [sys.executable, str(SCRIPT), "--kills", "2", "--seed", "3", "--by-outputs", "--work", str(tmp_path / "kills"),
          "--command", command],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 digests equal" in done.stdout, done.stdout
-    kept = [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) outputs kept", done.stdout)]
-    assert max(kept, default=0) > 0, done.stdout  # some outputs were there when it was killed, and were kept
+    kept = [int(number) for number in re.findall(r"kill \d at .*: 0 finished, (\d+) outputs kept", done.stdout)]
+    assert len(kept) == 2, done.stdout  # each kill hit a run under way
+    assert 0 < kept[0] < kept[-1] < 160, done.stdout
+    assert kept == sorted(kept), done.stdout  # nothing that was kept is lost
