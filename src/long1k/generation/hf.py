@@ -97,7 +97,7 @@ class TransformersEngine:
             self._model = _adapted(self._model, config.adapter)
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         self._model.to(self._device).eval()
-        self._end_id = serving.chat.end_id
+        self._end_ids = serving.end_ids
         self._takes = frozenset(inspect.signature(self._model.forward).parameters)
 
     @property
@@ -128,7 +128,7 @@ class TransformersEngine:
                         fitting.append(job)
                     else:
                         done(Output(job.key, [], "error", error=f"{total:,} tokens, the model has {most:,} positions"))
-                batch = Batch(self._model, fitting, chooser, self._end_id, self._takes).run(done) if fitting else []
+                batch = Batch(self._model, fitting, chooser, self._end_ids, self._takes).run(done) if fitting else []
 
     def close(self) -> None:
         """Drop the model."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 from long1k.errors import EngineError, RecipeError
 from long1k.generation.attempts import Asking
 from long1k.generation.base import Done, Job, Sampling, Serving
-from long1k.generation.flow import waiting
+from long1k.generation.flow import close_runner, new_runner, run_on, waiting
 from long1k.generation.server import Endpoint, ServerConfig, key_header, refused
 from long1k.generation.wire import (
     BadAnswer,
@@ -39,10 +38,11 @@ class ServerEngine:
         self.config, self._httpx = config, need("httpx2")
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "long1k", **key_header(config)}
         self._local = urlsplit(config.url).hostname in ("localhost", "127.0.0.1", "::1")
-        model, server, self.max_positions, version = self._look()
-        # Of a local path the last part: where a folder lies says nothing of the model.
-        self.name = f"openai: {server}{version}, {model.rstrip('/').rsplit('/', 1)[-1] if model[0] == '/' else model}"
-        self._endpoint = Endpoint(config, serving.chat, model, server, self._httpx, self._client_options())
+        model, server, self.max_positions, version, self.served = self._look()
+        self.name = f"openai: {server}{version}, {_shown(model)}"
+        self._endpoint = Endpoint(
+            config, serving.chat, serving.end_ids, model, server, self._httpx, self._client_options()
+        )
 
     def run(self, jobs: Sequence[Job], sampling: Sampling, done: Done, finished: Collection[str] = ()) -> None:
         """Draw what is missing.
@@ -54,8 +54,11 @@ class ServerEngine:
         left = waiting(jobs, finished)
         self._check(left, sampling)
         if left:
-            with asyncio.Runner() as runner:
-                runner.run(Asking(self._endpoint, sampling).all(left, done))
+            runner = new_runner()
+            try:
+                run_on(runner, Asking(self._endpoint, sampling).all(left, done))
+            finally:
+                close_runner(runner)
 
     def close(self) -> None:
         """Nothing is held between runs."""
@@ -89,8 +92,8 @@ class ServerEngine:
             "trust_env": not self._local,
         }  # fmt: skip
 
-    def _look(self) -> tuple[str, Server, int | None, str]:
-        """Model, kind of server, positions, version: what it says of itself before anything is drawn."""
+    def _look(self) -> tuple[str, Server, int | None, str, str]:
+        """Model, kind of server, positions, version, and what is served: what it says of itself before all drawing."""
         config = self.config
         with self._httpx.Client(**self._client_options() | {"timeout": 30}) as client:
             listed = self._get(client, config.url + "/models", must=config.model is None)
@@ -109,16 +112,19 @@ class ServerEngine:
                 raise EngineError(f"{config.url} has no model {model}", f"it lists: {', '.join(names[:5])}")
             # An adapter's entry has no length of its own; it is that of the model beside it.
             positions, version = next((n for one in (entry, *entries) if (n := positions_of(one))), None), ""
-            root = config.url.removesuffix("/v1")
+            place = config.url.removesuffix("/v1")
             if server == "vllm":
-                version = str(self._get(client, root + "/version").get("version", ""))
+                version = str(self._get(client, place + "/version").get("version", ""))
             if server == "llama.cpp":
-                props = self._get(client, root + "/props")
+                props = self._get(client, place + "/props")
                 version = str(props.get("build_info", ""))
                 # What one request gets, which may be less than the model was trained on.
                 settings = props.get("default_generation_settings")
                 positions = positions_of(settings if isinstance(settings, dict) else {}) or positions
-        return model, server, positions, f" {version[:40]}" if version else ""
+        # vLLM and SGLang serve a model under any name; root is what it was loaded from.
+        root = _shown(str(entry.get("root") or model)) if entry.get("id") == model else _shown(model)
+        served = _shown(model) if root == _shown(model) else f"{_shown(model)} ({root})"
+        return model, server, positions, f" {version[:40]}" if version else "", served
 
     def _get(self, client: Any, url: str, must: bool = False) -> dict[str, Any]:
         """A JSON object of the server, {} where it has none; a server that is not there is always an error."""
@@ -149,3 +155,8 @@ class ServerEngine:
                 "mend the address, or name the model: --engine-option model=NAME",
             )
         return {}
+
+
+def _shown(model: str) -> str:
+    """A model's name; of a local path the last part: where a folder lies says nothing of the model."""
+    return model.rstrip("/").rsplit("/", 1)[-1] if model.startswith("/") else model
