@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_FLAGS ?=
 RUN_FLAGS ?=
+TEST_PROCESSES ?= 2
 
 .PHONY: quickstart smoke test lint bench clean
 .DELETE_ON_ERROR:
@@ -16,7 +17,7 @@ smoke: $(VENV)/.train
 	$(BIN)/long1k run quickstart --smoke $(RUN_FLAGS)
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests scripts bench
