@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from long1k.chat import Chat
-from long1k.errors import DataError
+from long1k.errors import DataError, EngineError
 from long1k.generation.base import Job, Output, Sampling, Serving, identity
 from long1k.generation.budget import Course, Sample
 from long1k.plugins import validate
@@ -155,6 +155,21 @@ def test_finished_outputs_come_at_once(llama: Path, chat: Chat) -> None:
     running.run(jobs([4] * 40), Sampling(max_new_tokens=40, temperature=1.5), lambda o: sizes.append(len(o.token_ids)))
     assert sizes == sorted(sizes)
     assert len(set(sizes)) > 4
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_too_little_memory_is_said_with_the_key_that_mends_it(
+    llama: Path, chat: Chat, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    running = engine(llama, chat)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(type(running._model), "forward", full)
+    with pytest.raises(EngineError, match="no memory left for 2 outputs of up to 44 tokens") as said:
+        outputs(running, jobs([4, 4]), Sampling(max_new_tokens=40))
+    assert "max_batch_tokens" in str(said.value)
 
 
 def test_equal_prompts_are_read_once(llama: Path, chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
