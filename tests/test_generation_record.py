@@ -7,8 +7,11 @@ import json
 import os
 import signal
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +278,31 @@ def test_a_server_with_another_model_does_not_go_on_with_a_table(server: StandIn
     assert made.info["served"] == ["m (org/first)"]
     assert "answered by m (org/first)" in predict_summary(out, made)
     assert len(server.bodies) - asked == 8 - kept
+
+
+@pytest.mark.parametrize("whole", [b"x" * 2**16, b"x"])
+def test_a_list_of_models_without_end_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bytes) -> None:
+    monkeypatch.setattr("long1k.generation.openai._LOOK_BYTES", 2**18)
+    monkeypatch.setattr("long1k.generation.openai._LOOK_SECONDS", 0.4 if whole == b"x" else 30.0)
+
+    class Endless(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):  # until the client goes
+                while True:
+                    self.wfile.write(whole)
+                    time.sleep(0.01)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        spec = EngineSpec({"type": "openai", "url": f"http://127.0.0.1:{server.server_port}/v1"})
+        with pytest.raises(EngineError, match="does not come to an end"):
+            spec.start(tmp_path, letters())
+        server.shutdown()
 
 
 def test_a_server_is_asked_from_within_a_running_loop_as_in_a_notebook(server: StandIn, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from long1k.generation.wire import (
 )
 from long1k.plugins import need
 
+_LOOK_SECONDS, _LOOK_BYTES = 30.0, 2**24  # for what a server says of itself
+
 
 class ServerEngine:
     """Asks a server, one request a sample, with the sample's own seed.
@@ -95,7 +97,7 @@ class ServerEngine:
     def _look(self) -> tuple[str, Server, int | None, str, str]:
         """Model, kind of server, positions, version, and what is served: what it says of itself before all drawing."""
         config = self.config
-        with self._httpx.Client(**self._client_options() | {"timeout": 30}) as client:
+        with self._httpx.Client(**self._client_options() | {"timeout": _LOOK_SECONDS}) as client:
             listed = self._get(client, config.url + "/models", must=config.model is None)
             data = listed.get("data")
             entries = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
@@ -130,7 +132,7 @@ class ServerEngine:
         """A JSON object of the server, {} where it has none; a server that is not there is always an error."""
         for left in (1, 0):
             try:
-                response = client.get(url)
+                status, kind, data = self._read(client, url)
                 break
             except self._httpx.HTTPError as error:
                 if not left:
@@ -139,11 +141,11 @@ class ServerEngine:
                         "start it, or mend the address: --engine-option url=http://HOST:PORT/v1",
                     ) from None
                 time.sleep(self.config.backoff_seconds)
-        if response.status_code in (401, 403):
-            raise EngineError(*refused(response.status_code, error_text(response.content), self.config))
-        if response.status_code == 200:
+        if status in (401, 403):
+            raise EngineError(*refused(status, error_text(data), self.config))
+        if status == 200:
             try:
-                return read_json(response.content, response.headers.get("content-type", ""))
+                return read_json(data, kind)
             except BadAnswer as error:
                 if must:
                     raise EngineError(
@@ -151,10 +153,25 @@ class ServerEngine:
                     ) from None
         elif must:
             raise EngineError(
-                f"{url} answers {response.status_code}: {error_text(response.content)}",
+                f"{url} answers {status}: {error_text(data)}",
                 "mend the address, or name the model: --engine-option model=NAME",
             )
         return {}
+
+    def _read(self, client: Any, url: str) -> tuple[int, str, bytes]:
+        """Status, type and bytes of an answer that is neither endless nor given drop by drop."""
+        until = time.monotonic() + _LOOK_SECONDS
+        parts, size = [], 0
+        with client.stream("GET", url) as response:
+            for part in response.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > _LOOK_BYTES or time.monotonic() > until:
+                    raise EngineError(
+                        f"{url} does not come to an end ({size:,} bytes in {_LOOK_SECONDS:g} s at most)",
+                        "is this the address of an OpenAI-compatible server?",
+                    )
+        return response.status_code, response.headers.get("content-type", ""), b"".join(parts)
 
 
 def _shown(model: str) -> str:
