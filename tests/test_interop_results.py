@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from long1k.errors import DataError, RecipeError
 from long1k.interop.outcomes import Scored, provenance_of, restore
-from long1k.interop.results import FORMATS, export_results, format_of, import_results
+from long1k.interop.results import FORMATS, format_of, import_results
+from long1k.interop.results_export import export_results
 from long1k.rows import Prediction, Score, content_id
 from long1k.stages.agree import agree
 from long1k.stages.rates import rates
