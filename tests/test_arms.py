@@ -33,8 +33,8 @@ from long1k.joining.spec import JoinSpec
 from long1k.plugins import validate
 from long1k.recipe import Recipe, expand_arms, load_recipe
 from long1k.rows import Example, Trace
-from long1k.stages import analyze
-from long1k.stages.analyze import ArmInfo, _reached
+from long1k.stages.analyze import ArmInfo, contrasts
+from long1k.stages.analyze.data import reached
 from long1k.stages.synthesize import synthesize
 from long1k.study import run_study
 from long1k.tables import read_table
@@ -468,8 +468,8 @@ def test_every_control_is_compared_with_the_arm_it_stands_against(monkeypatch: p
         ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of, a.short, a.against, a.description) for a in arms.values()
     ]
     training = {arm.name: {"tokens": 1000, "samples": 50} for arm in infos if arm.role != "baseline"}
-    monkeypatch.setattr(analyze, "_contrast", lambda a, b, why, *_: {"a": a, "b": b, "why": why})
-    found = analyze._contrasts(infos, infos[:2], {}, training, 0.95)
+    monkeypatch.setattr(contrasts, "_contrast", lambda a, b, why, *_: {"a": a, "b": b, "why": why})
+    found = contrasts.contrasts_of(infos, infos[:2], {}, training, 0.95)
     assert [(one["a"], one["b"]) for one in found] == [
         ("L400", "L100"), ("L400", "tokens-of-L400"), ("problems-of-L400", "L400"), ("no-linker-of-L400", "L400"),
         ("set-2", "set-1"), ("L100", "untrained"),
@@ -591,4 +591,4 @@ def test_an_arm_may_take_apart_a_whole_pool(
     ],
 )  # fmt: skip
 def test_a_group_without_a_target_is_not_said_to_hit_one(group: dict[str, Any], said: str) -> None:
-    assert _reached({**group, "within_tolerance": 1.0}) == said
+    assert reached({**group, "within_tolerance": 1.0}) == said

@@ -19,6 +19,7 @@ from long1k.benchmarks.jsonl import JsonlBenchmark, JsonlBenchmarkConfig
 from long1k.benchmarks.micro import MicroBenchmark, MicroBenchmarkConfig
 from long1k.chat import Chat
 from long1k.generation.base import Sampling
+from long1k.grading.base import Case, Grade
 from long1k.grading.math import MathGrader
 from long1k.grading.pool import Verdict
 from long1k.joining.spec import JoinSpec
@@ -176,6 +177,28 @@ def test_solutions_that_state_nothing_are_counted(tmp_path: Path) -> None:
 def test_a_grader_that_says_yes_to_all_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MathGrader, "grade_many", lambda self, pairs: [Verdict("correct", "") for _ in pairs])
     assert failing(look(make("jsonl", problems(tmp_path)))) == {"shuffled golds"}
+
+
+class Lengths:
+    """A grader from outside that has what the documentation asks for, and no more."""
+
+    name = "lengths"
+    version = "1"
+
+    def __init__(self, num_workers: int = 1) -> None:
+        self.num_workers = num_workers
+
+    def grade(self, cases: Sequence[Case]) -> list[Grade]:
+        same = [case.answer is not None and len(case.answer.value) == len(case.gold) for case in cases]
+        return [Grade("correct" if one else "wrong", "", case.answer) for one, case in zip(same, cases, strict=True)]
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def test_a_grader_from_outside_is_examined(tmp_path: Path) -> None:
+    checks = look(make("jsonl", problems(tmp_path)), grader=f"{__name__}:Lengths")
+    assert failing(checks) == {"shuffled golds"}
 
 
 def test_letters_without_options_are_found(tmp_path: Path) -> None:

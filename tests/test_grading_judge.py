@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from long1k.errors import EngineError
+from long1k.errors import DataError, EngineError
 from long1k.grading.base import Case
 from long1k.grading.extract import extract_answer
 from long1k.grading.judge import Judge, JudgeConfig, code_words, read_verdict
@@ -93,6 +93,27 @@ def test_the_same_question_is_never_asked_twice_and_a_resumed_run_asks_the_gaps(
     other = StandIn(honest)  # another engine's replies are no replies of this one
     Judge(JudgeConfig(), lambda: other, tmp_path / "replies.jsonl", {"type": "y"}).grade(cases[:1])
     assert len(other.asked) == 1
+
+
+def test_a_torn_reply_costs_itself_only_and_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    made, _ = judge(tmp_path, honest)
+    made.grade([case("\\boxed{5}"), case("\\boxed{6}")])
+    path = tmp_path / "replies.jsonl"
+    first, second = path.read_text().splitlines()
+    path.write_text(f'{first}\n{{"key": "to\n{{"key": 1, "reply": []}}\n{second}')  # without a line end
+    again, engine = judge(tmp_path, honest)
+    cases = [case("\\boxed{5}"), case("\\boxed{6}"), case("\\boxed{7}")]
+    assert [grade.status for grade in again.grade(cases)] == ["correct", "wrong", "wrong"]
+    assert len(engine.asked) == 1
+    third, nobody = judge(tmp_path, honest)
+    third.grade(cases)
+    assert nobody.asked == []
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "replies.jsonl").write_text('{"question": "mine"}\n' * 3)
+    with pytest.raises(DataError, match="no replies"):
+        judge(foreign, honest)
+    assert (foreign / "replies.jsonl").read_text() == '{"question": "mine"}\n' * 3
 
 
 def test_the_majority_of_several_seeds_decides(tmp_path: Path) -> None:

@@ -165,6 +165,8 @@ def test_majority_splits_ties() -> None:
 
 def test_equal_wrong_answers_vote_together() -> None:
     assert groups_of(2, {"\\frac{1}{2}": 2, "0.5": 1, "7": 1}) == [(2, True), (3, False), (1, False)]
+    many_different = {f"{number}.5 and {number}": 1 for number in range(200)}
+    assert len(groups_of(0, many_different)) == 201
 
 
 def test_rates_of_a_table(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from long1k.errors import DataError, RecipeError
+from long1k.interop.outcomes import Scored, provenance_of, restore
 from long1k.interop.results import FORMATS, export_results, format_of, import_results
 from long1k.rows import Prediction, Score, content_id
+from long1k.stages.agree import agree
+from long1k.stages.rates import rates
 from long1k.stages.score import score
 from long1k.tables import Manifest, TableWriter, read_manifest, read_rejected, read_table
 
@@ -363,3 +367,34 @@ def test_the_commands_tell_formats_apart(tmp_path: Path, monkeypatch: pytest.Mon
         (("export", "theirs", "--format", "lm-eval", "--out", "a"), "holds no predictions"),
     ):
         assert message in str(run(*words).exception), words
+
+
+def test_verdicts_that_a_file_states_for_some_rows_have_rates_and_are_compared(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "1+1", "input": "", "ref": "2", "pre": "\\boxed{2}", "score": 1},
+        {"instruction": "1+2", "input": "", "ref": "3", "pre": "\\boxed{4}"},
+        {"instruction": "1+3", "input": "", "ref": "4", "pre": "\\boxed{4}", "score": 0},
+        {"instruction": "1+4", "input": "", "ref": "5", "pre": "\\boxed{4}"},
+    ]
+    (tmp_path / "p.json").write_text(json.dumps(rows))
+    import_results(tmp_path / "p", tmp_path / "p.json", "predict-json", name="p", scores=tmp_path / "s")
+    (found,) = rates(tmp_path / "s")
+    assert (found["questions"], found["correct"], found["not_gradable"]) == (2, 1, 0)
+    score(tmp_path / "rules", tmp_path / "p")
+    told = agree(tmp_path / "rules", tmp_path / "s", tmp_path / "sheet.jsonl")
+    assert (told["compared"], told["not_compared"], told["rows"]) == (2, 2, 1)
+    assert told["only_a_correct"] == 1
+    assert told["b"].startswith("imported:predict-json")
+    (tmp_path / "q.json").write_text(json.dumps([rows[1]]))
+    import_results(tmp_path / "q", tmp_path / "q.json", "predict-json", name="q", scores=tmp_path / "none")
+    with pytest.raises(DataError, match="holds no verdicts"):
+        rates(tmp_path / "none")
+
+
+def test_verdicts_of_another_output_are_not_restored(tmp_path: Path) -> None:
+    row = prediction("q", "\\boxed{2}")
+    mine = Score(row.prediction_id, 0, "math", "1", "correct", None, None, None)
+    whole = provenance_of(Scored(row, (mine,)))
+    assert restore(whole, row.question, row.text) == Scored(row, (mine,))
+    for stray in (replace(mine, prediction_id="y-other"), replace(mine, part=1)):
+        assert restore(provenance_of(Scored(row, (stray,))), row.question, row.text) is None

@@ -76,6 +76,14 @@ def _openr1(i: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _distilled(i: int) -> dict[str, Any]:
+    return {
+        "question": f"q{i}", "answer": "5", "thinking": "t", "solution": "\\boxed{5}", "teacher": "a-teacher",
+        "correct": True, "subject": "math", "difficulty": 0.25, "difficulty_origin": "1 - pass rate", "license": None,
+        "source_row": f"p{i}/0",
+    }  # fmt: skip
+
+
 CASES: dict[str, tuple[str, Callable[[int], dict[str, Any]], dict[str, Any]]] = {
     "openthoughts default": ("openthoughts", _openthoughts, {}),
     "openthoughts metadata": ("openthoughts", _metadata, {}),
@@ -85,6 +93,7 @@ CASES: dict[str, tuple[str, Callable[[int], dict[str, Any]], dict[str, Any]]] = 
     "s1k": ("s1k", _s1k, {"teacher": "gemini"}),
     "limo": ("limo", _limo, {}),
     "openr1": ("openr1", _openr1, {}),
+    "distilled": ("distilled", _distilled, {}),
     "files": ("files", lambda i: {"question": f"q{i}", "response": "r"}, {}),
     "jsonl": ("jsonl", lambda i: {"question": f"q{i}", "response": "r"}, {}),
     "hub": ("hub", lambda i: {"question": f"q{i}", "response": "r"}, {}),
@@ -143,7 +152,7 @@ def test_rows_without_what_they_need_are_bad(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case, (kind, _, _) in CASES.items() if kind not in ("files", "jsonl", "hub")]
+    "case", [case for case, (kind, _, _) in CASES.items() if kind not in ("distilled", "files", "jsonl", "hub")]
 )
 def test_named_sources_know_licences_and_take_another(case: str, tmp_path: Path) -> None:
     kind, make, config = CASES[case]
@@ -155,6 +164,12 @@ def test_named_sources_know_licences_and_take_another(case: str, tmp_path: Path)
     assert validate(factory.Config, {"hub": True}, "source").hub == factory.Config.default_repo
     with pytest.raises(RecipeError, match="exactly one of path and hub"):
         validate(factory.Config, {"hub": False}, "source")
+
+
+def test_the_licence_of_distilled_rows_gives_way_to_one_that_is_named(tmp_path: Path) -> None:
+    own = {**_distilled(0), "license": "MIT"}
+    assert [row.license for row in _rows("distilled", tmp_path, own, _distilled(1))] == ["MIT", None]
+    assert [row.license for row in _rows("distilled", tmp_path, own, license="X")] == ["X"]
 
 
 def test_openthoughts_default(tmp_path: Path) -> None:

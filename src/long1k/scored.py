@@ -26,14 +26,36 @@ def joined(
     Raises:
         DataError: the predictions are not there, or not those that were graded.
     """
-    folder = graded_predictions(scores, predictions)
-    written = iter_columns(scores, Score, ("prediction_id", "part", "status", "extracted", "note"))
-    for row in iter_columns(folder, Prediction, sorted({*columns, "prediction_id", "answers"})):
-        for _ in row["answers"]:
-            one = next(written)
-            if one["prediction_id"] != row["prediction_id"]:
-                raise DataError(f"{scores} does not follow the order of {folder}", "score them again")
+    for row, (one,) in aligned((scores,), columns, graded_predictions(scores, predictions)):
+        if one is not None:
             yield row, one
+
+
+def aligned(
+    tables: Sequence[Path], columns: Sequence[str], folder: Path
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any] | None]]]:
+    """Predictions, once for each problem, with what every table of scores says of it.
+
+    None where it says nothing: verdicts that were imported are those that the file stated.
+
+    Raises:
+        DataError: a table has another order than the predictions.
+    """
+    needed = ("prediction_id", "part", "status", "extracted", "note")
+    written = [iter_columns(scores, Score, needed) for scores in tables]
+    waiting = [next(each, None) for each in written]
+    for row in iter_columns(folder, Prediction, sorted({*columns, "prediction_id", "answers"})):
+        for part in range(len(row["answers"])):
+            found: list[dict[str, Any] | None] = []
+            for at, one in enumerate(waiting):
+                same = one is not None and (one["prediction_id"], one["part"]) == (row["prediction_id"], part)
+                found.append(one if same else None)
+                if same:
+                    waiting[at] = next(written[at], None)
+            yield row, found
+    for scores, one in zip(tables, waiting, strict=True):
+        if one is not None:
+            raise DataError(f"{scores} does not follow the order of {folder}", "score them again")
 
 
 def graded_predictions(scores: Path, predictions: Path | None = None) -> Path:

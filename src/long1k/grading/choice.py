@@ -16,9 +16,13 @@ _PREFIX = r"(?i:(?:the )?(?:correct |final )?(?:answer|option|choice)(?: is)? ?:
 _OPEN = r"(?:\*\*|\\text\{ ?|[({\[] ?)*"
 _CLOSE = r"(?: ?[)}\]]|\*\*)*"
 # The letter alone, in any wrapping. A lower-case letter counts only here, where nothing else is said.
-_ALONE = re.compile(rf"{_PREFIX}{_OPEN}([A-Za-z]){_CLOSE}[.:]?")
+_ALONE = re.compile(rf"{_OPEN}+{_PREFIX}{_OPEN}([A-Za-z]){_CLOSE}[.:]?")
 # The letter and then the choice's text; the letter needs a mark, or "A cat" would be choice A.
-_WITH_TEXT = re.compile(rf"{_PREFIX}{_OPEN}([A-Z])(?:[)}}\].:]|\*\*).*")
+_WITH_TEXT = re.compile(rf"{_OPEN}+{_PREFIX}{_OPEN}([A-Z])((?:[)}}\].:]|\*\*| ?\\text\{{| \().*)")
+# "(A), (C)" and "A) and B)" choose two.
+_ANOTHER = re.compile(
+    r"[ )}\].:*]*+(?:[,;&/]|(?:\\text\{ ?)?(?:and|or)(?![A-Za-z]))[ (\[{})*]*+(?:\\text\{ ?)?\(?[A-Z](?![A-Za-z0-9])"
+)
 
 
 def choice_letter(answer: str) -> str | None:
@@ -26,7 +30,11 @@ def choice_letter(answer: str) -> str | None:
     if len(answer) > MAX_ANSWER_CHARS:
         return None
     text = prepare(answer)
-    match = _ALONE.fullmatch(text) or _WITH_TEXT.fullmatch(text)
+    match = _ALONE.fullmatch(text)
+    if match is None:
+        match = _WITH_TEXT.fullmatch(text)
+        if match is not None and _ANOTHER.match(match[2]):
+            return None
     return match[1].upper() if match is not None else None
 
 
@@ -34,7 +42,7 @@ class ChoiceGrader:
     """Grades letters; same interface as `MathGrader`, and no process to start or to end."""
 
     name = "choice"
-    version = "1"
+    version = "2"
 
     def __init__(self, num_workers: int = 1) -> None:
         del num_workers  # a letter needs no process

@@ -47,7 +47,9 @@ _STATEMENT = re.compile(
             (?:(?:(?:is|are|will[ ]be|must[ ]be)\b(?:[ ]*:)?|=)|:)(?:\*\*|__)?
       | \*\*[ ]*final[ ]answer[ ]*:?[ ]*\*\*[ ]*:?
       | ^[#]{1,6}[ ]*final[ ]answer[ ]*:?[ ]*$
-      | ^[#]{4}(?=[ ]*[-+]?[$]?[\d.,]+[ ]*$)
+      | (?<![A-Za-z])(?:correct|right|best)[ ](?:option|choice)(?:\*\*|__)?[ ]*(?:is|:)(?:\*\*|__)?
+            (?=[ ]*[$(*\\]*(?:text\{|boxed\{)?\(?[A-J](?![A-Za-z]))
+      | ^[#]{4}(?=[ ]*[-+]?[$]?[\d.,]+[ ]*(?:\\?%|[A-Za-z]{1,20}[ ]*)?$)
     )(?P<gap>\s{0,20})""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
@@ -84,15 +86,14 @@ def extract_parts(text: str, num_parts: int) -> list[Extracted | None]:
     """
     if num_parts < 1:
         raise ValueError(f"num_parts must be at least 1, got {num_parts}")
+    if num_parts == 1 and (only := extract_answer(text)) is not None:
+        return [only]  # the last answer of the text, whatever labels it has
     labels = list(_LABEL.finditer(text))
     sections: dict[int, tuple[int, int]] = {}
     for index, label in enumerate(labels):
         end = labels[index + 1].start() if index + 1 < len(labels) else len(text)
         sections[int(label["number"])] = (label.end(), end)
-    parts = [_from_section(text, *sections[i]) if i in sections else None for i in range(1, num_parts + 1)]
-    if num_parts == 1 and parts[0] is None:
-        return [extract_answer(text)]
-    return parts
+    return [_from_section(text, *sections[i]) if i in sections else None for i in range(1, num_parts + 1)]
 
 
 def _from_section(text: str, start: int, end: int) -> Extracted | None:

@@ -14,12 +14,13 @@ from types import TracebackType
 
 from long1k.grading.base import Case, Grade, grade_by_rule
 from long1k.grading.closed import compare
-from long1k.grading.normalize import MAX_ANSWER_CHARS, UNITS, normalize, prepare, rational, split
+from long1k.grading.normalize import MAX_ANSWER_CHARS, in_powers, measure, normalize, prepare, rational, split
 from long1k.grading.pool import GraderPool, Verdict
 
 __all__ = ["MathGrader", "Verdict", "decide", "normalize"]
 
-_MAX_MEMO = 200_000
+_MAX_MEMO_CHARS = 64_000_000  # of golds and answers that are remembered
+_ENTRY_CHARS = 300  # what an entry costs beside its text
 _INTEGER = re.compile(r"-?[0-9]+")
 _ANY_DIGIT = re.compile(r"[0-9]")
 _WORD = re.compile(r"[a-z]{4,}")
@@ -45,13 +46,14 @@ def decide(gold: str, answer: str) -> Verdict | None:
         return Verdict("error", f"longer than {MAX_ANSWER_CHARS} characters")
     if gold == answer and _DIGITS.fullmatch(gold):  # most pairs
         return Verdict("correct", "equal text")
+    gold, answer = in_powers(gold, answer)
     left, right = split(gold), split(answer)
     if not left.core:
         return Verdict("error", "the gold answer is empty")
     if not right.core:
         return Verdict("wrong", "the answer is empty")
     values = rational(left.core), rational(right.core)
-    units = UNITS.get(left.unit), UNITS.get(right.unit)
+    units = measure(left.unit), measure(right.unit)
     if units[0] is not None and units[1] is not None and units[0] != units[1]:
         return _in_different_units(values, units[0], units[1])
     if left.core == right.core:
@@ -133,15 +135,16 @@ class MathGrader:
     """Grades mathematical answers; the first pair that needs algebra starts the worker processes.
 
     Use it as a context manager, or call `close`. Verdicts are remembered for a pair seen again, time-outs and
-    errors are not.
+    errors too: an answer that hangs costs its limit once, however many samples give it.
     """
 
     name = "math"
-    version = "3"
+    version = "4"
 
     def __init__(self, num_workers: int = 1, timeout_seconds: float = 5.0, memory_mib: int = 2048) -> None:
         self._pool = GraderPool(num_workers, timeout_seconds, memory_mib)
         self._memo: dict[tuple[str, str], Verdict] = {}
+        self._memo_chars = 0
 
     def start(self) -> None:
         """Start the worker processes now (they take about a second), not with the first pair that needs them."""
@@ -149,8 +152,6 @@ class MathGrader:
 
     def grade_many(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """Return a verdict for each (gold, answer), in order."""
-        if len(self._memo) > _MAX_MEMO:
-            self._memo.clear()
         found: dict[tuple[str, str], Verdict] = {}
         hard: list[tuple[str, str]] = []
         for pair in dict.fromkeys((gold, answer) for gold, answer in pairs):
@@ -159,10 +160,21 @@ class MathGrader:
                 hard.append(pair)
             else:
                 found[pair] = verdict
-        cleaned = [(prepare(gold), prepare(answer)) for gold, answer in hard]
+        cleaned = [(prepare(gold), prepare(answer)) for gold, answer in (in_powers(*pair) for pair in hard)]
         found.update(zip(hard, self._pool.run(cleaned), strict=True))
-        self._memo.update((pair, v) for pair, v in found.items() if v.status in ("correct", "wrong"))
+        for pair, verdict in found.items():
+            self._remember(pair, verdict)
         return [found[gold, answer] for gold, answer in pairs]
+
+    def _remember(self, pair: tuple[str, str], verdict: Verdict) -> None:
+        size = len(pair[0]) + len(pair[1])
+        if pair in self._memo or size > 2 * MAX_ANSWER_CHARS:
+            return
+        self._memo_chars += size + _ENTRY_CHARS
+        if self._memo_chars > _MAX_MEMO_CHARS:
+            self._memo.clear()
+            self._memo_chars = size + _ENTRY_CHARS
+        self._memo[pair] = verdict
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:
         """One grade a case, in order."""

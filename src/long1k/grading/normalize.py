@@ -25,6 +25,7 @@ _UNICODE = str.maketrans(
         "\u2264": "\\le ",
         "\u2265": "\\ge ",
         "\u2260": "\\ne ",
+        "\u2248": "\\approx ",
         "\u00b0": "^\\circ ",
         "\u222a": "\\cup ",
         "\u2208": "\\in ",
@@ -59,6 +60,7 @@ _REWRITES: list[tuple[re.Pattern[str], str]] = [
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
         (r"\\degree(?![A-Za-z])", r"^\\circ "),
         (r"\+ ?\\infty", r"\\infty"),
+        (r"^(?:\\approx(?![A-Za-z])|\\simeq(?![A-Za-z])) ?", ""),  # rounded, and says so
     ]
 ]
 
@@ -80,7 +82,7 @@ _MEANINGLESS_BLANK = re.compile(r"(?<!\d) | (?!\d)")
 # A name that an answer is given to: x, x_1, \theta, AB, f(x).
 _NAME = re.compile(
     r"((?:[A-Za-z]{1,2}|\\(?!(?:in|le|ge|ne)(?![A-Za-z]))[A-Za-z]+)(?:_(?:\w|\{\w+\}))?(?:\([A-Za-z]\))?) ?"
-    r"(?:=|\\in(?![A-Za-z]))(.+)"
+    r"(?:=|\\approx(?![A-Za-z])|\\in(?![A-Za-z]))(.+)"
 )
 _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|in)(?![A-Za-z])")
 _PERCENT = re.compile(r" ?(?:\\?%|\\text\{ ?(?:\\?%|percent) ?\}|(?<=[\d ])percent)$")
@@ -91,7 +93,11 @@ _PLAIN_UNIT = re.compile(rf"({_NUMBER}) ?((?:square |cubic |sq )?[A-Za-z]+)(?:\^
 
 # Words at the end of an answer that are part of its meaning, not a unit.
 _NOT_UNITS = frozenset(["or", "and", "no", "none", "not", "mod", "base", "east", "west", "north", "south"])
-_ONE_LETTER_UNITS = frozenset("mghsL")
+_ONE_LETTER_UNITS = frozenset("mghsLJKNWVATCFH")
+# "m/s", "W/m^2", "kg m^{-3}" behind a number; every repetition takes one character, so that time stays linear.
+_COMPOUND_UNIT = re.compile(
+    r"(?<=[0-9)}]) ?\\text\{ ?([A-Za-z](?:[A-Za-z0-9 ./*^-]|\{-?\d\}){0,60})\} ?(?:\^ ?\{? ?-?\d ?\}?)?$"
+)
 
 
 _THIN_COMMA = re.compile(r"(?<=\d),(?:\\!)+ *(?=\d{3})")
@@ -207,6 +213,11 @@ def _without_unit(text: str) -> tuple[str, str]:
         one_letter = len(words) == 1 and found[1] not in _ONE_LETTER_UNITS
         if not one_letter and not _NOT_UNITS.intersection(words.split()) and "/" not in words:
             return text[: found.start()], words
+    compound = _COMPOUND_UNIT.search(text)
+    if compound is not None and re.search(r"[/^0-9]", compound[0]):
+        words = _unit_name(re.sub(r"[{} ]", "", compound[1]))
+        if not _NOT_UNITS.intersection(re.split(r"[^a-z]+", words)):
+            return text[: compound.start()], words
     plain = _PLAIN_UNIT.fullmatch(text)
     # "5 m" may be a product, and a word that is no unit may be anything.
     if plain is not None and len(_unit_name(plain[2])) > 1 and _unit_name(plain[2]) in UNITS:
@@ -233,7 +244,7 @@ def _canonical(text: str) -> str:
     text = _ONE_CHAR_SCRIPT.sub(r"\1\2", text)
     if re.fullmatch(r"\([A-Z]\)", text):  # the letter of a choice
         return text[1]
-    if re.fullmatch(r"[A-Za-z]{4,}", text):  # a word, not a product of variables: Even is even
+    if re.fullmatch(r"[A-Za-z]{4,}|[Yy][Ee][Ss]|N[oO]", text):  # a word, not a product of variables: Even is even
         return text.lower()
     if re.fullmatch(_NUMBER, text):
         return _plain_number(text)
@@ -276,3 +287,38 @@ def _table_of_units() -> dict[str, tuple[str, Fraction]]:
 
 UNITS = _table_of_units()
 """Units of measure: name -> (dimension, size in the dimension's smallest unit)."""
+
+
+def measure(unit: str) -> tuple[str, Fraction] | None:
+    """(dimension, size) of a unit, or of a quotient of two (km/h); None for a word that is no measure."""
+    above, slash, below = unit.partition("/")
+    if not slash:
+        return UNITS.get(unit)
+    top, bottom = UNITS.get(above.strip()), UNITS.get(below.strip())
+    if top is None or bottom is None:
+        return None
+    return f"{top[0]}/{bottom[0]}", top[1] / bottom[1]
+
+
+_POWER = re.compile(r"(?<![\w.\\}])([-+]?)(\d+(?:\.\d*)?|\.\d+)[eE]([-+]?)(\d{1,4})(?![\w.^{(])")
+_BARE_E = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z])")
+
+
+def in_powers(gold: str, answer: str) -> tuple[str, str]:
+    r"""Both with powers of ten as mathematics writes them: 4.5e33 is 4.5 \times 10^{33}.
+
+    2e-3 may be the number e, too: 2e - 3. It is read so where both sides hold an e.
+    """
+    if not (_POWER.search(gold) or _POWER.search(answer)):
+        return gold, answer
+    both = [_POWER.sub(lambda found: _as_power(found, sure=True), text) for text in (gold, answer)]
+    if not all(_BARE_E.search(_POWER.sub("e", text)) for text in both):
+        both = [_POWER.sub(lambda found: _as_power(found, sure=False), text) for text in both]
+    return both[0], both[1]
+
+
+def _as_power(found: re.Match[str], *, sure: bool) -> str:
+    sign, digits, power_sign, power = found.groups()
+    if sure and power_sign and "." not in digits and digits != "1":
+        return found[0]
+    return f"{sign}{digits} \\times 10^{{{int(power_sign + power)}}}"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from long1k.errors import EngineError
+from long1k.errors import DataError, EngineError
 from long1k.rows import Message, canonical_json
 
 
@@ -59,23 +59,31 @@ class Replies:
         self._engine = canonical_json(dict(engine))
         self._known: dict[str, str] = {}
         self._asker: Asker | None = None
+        if path.is_dir():
+            raise DataError(f"{path} is a folder", "name a file with --judge-cache")
         if path.is_file():
             self._load()
 
     def _load(self) -> None:
-        good = 0
-        with self._path.open("rb") as lines:
-            for line in lines:
+        """Read what is there; a torn line is passed over, so that a kill, or a second writer, costs one reply only."""
+        lines = bad = 0
+        with self._path.open("rb") as handle:
+            for line in handle:
+                lines += 1
                 try:
                     values = json.loads(line)
-                    self._known[values["key"]] = values["reply"]
-                except (ValueError, KeyError, TypeError):
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                good += len(line)
-        with self._path.open("r+b") as handle:  # a torn last line
-            handle.truncate(good)
+                    key, reply = values["key"], values["reply"]
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    bad += 1
+                    continue
+                if isinstance(key, str) and isinstance(reply, str):
+                    self._known[key] = reply
+                else:
+                    bad += 1
+        if bad and bad == lines and lines > 1:
+            raise DataError(
+                f"{self._path} holds no replies of a judge", "name another file with --judge-cache, or leave it out"
+            )
 
     def key(self, query: Query) -> str:
         """The content of a query as one word."""
@@ -105,7 +113,10 @@ class Replies:
             self._asker = self._start()
         keys = list(missing)
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        torn = not _ends_with_a_line(self._path)
         with self._path.open("a", encoding="utf-8") as handle:
+            if torn:
+                handle.write("\n")
 
             def told(number: int, reply: str | None) -> None:
                 if reply is not None and keys[number] not in self._known:
@@ -120,3 +131,11 @@ class Replies:
         if self._asker is not None:
             self._asker.close()
             self._asker = None
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    if not path.is_file() or not path.stat().st_size:
+        return True
+    with path.open("rb") as handle:
+        handle.seek(-1, 2)
+        return handle.read(1) == b"\n"

@@ -188,4 +188,6 @@ def restore(provenance: str | None, question: str, text: str) -> Scored | None:
         scores = _SCORES.validate_python(found["scores"])
     except (ValueError, TypeError, KeyError, RecursionError):  # pydantic's error is a ValueError
         return None
+    if any((one.prediction_id, one.part) != (row.prediction_id, part) for part, one in enumerate(scores)):
+        return None
     return Scored(row, scores) if found.get("digest") == _digest(question, text) else None

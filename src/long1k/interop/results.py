@@ -250,7 +250,7 @@ def _made(outcome: Outcome, key: str, name: str, account: _Account) -> Predictio
 
 def _write_scores(out: Path, predictions: Path, manifest: Manifest, format_name: str) -> None:
     """The verdicts that came with a file: those restored from an export of ours, else labels as correct or wrong."""
-    stage, settings = "score/1", {"grader": f"imported:{format_name}", "version": manifest.stage}
+    stage, settings = "score/2", {"grader": f"imported:{format_name}", "version": manifest.stage}
     inputs = {"predictions": manifest.digest}
     if is_current(out, fingerprint(stage, settings, inputs)):
         return
@@ -267,7 +267,8 @@ def _write_scores(out: Path, predictions: Path, manifest: Manifest, format_name:
             ]
     writer.write_part(0, rows)
     statuses = {name: n for name in STATUSES if (n := sum(one.status == name for one in rows))}
-    writer.commit(1, {"predictions": manifest.rows_out, "statuses": statuses})
+    info = {"grader": settings["grader"], "predictions_folder": str(predictions.resolve()), "statuses": statuses}
+    writer.commit(1, {"predictions": manifest.rows_out, **info})
 
 
 def read_carried(folder: Path, manifest: Manifest) -> Iterator[tuple[Prediction, dict[str, str | None] | None]]:

@@ -78,7 +78,7 @@ class DistilledRows:
                 subject=text_of(row, "subject"),
                 difficulty=float(difficulty) if known and difficulty is not None else None,
                 difficulty_origin=text_of(row, "difficulty_origin") if known else None,
-                license=text_of(row, "license") or self.license,
+                license=self.license or text_of(row, "license"),
                 correct=correct if isinstance(correct, bool) else None,
             )
         ]

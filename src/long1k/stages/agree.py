@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError
-from long1k.scored import graded_predictions, joined
+from long1k.scored import aligned, graded_predictions
 from long1k.statistics.agreement import kappa
 from long1k.tables import read_manifest
 
@@ -22,7 +22,9 @@ _COLUMNS = ("benchmark", "arm", "question", "answers", "answer_text")
 
 
 def agree(a: Path, b: Path, sheet: Path | None = None, *, predictions: Path | None = None) -> dict[str, Any]:
-    """Compare two tables of scores of the same predictions; an answer that either could not grade is not compared.
+    """Compare two tables of scores of the same predictions.
+
+    An answer that either could not grade, or says nothing of, is not compared.
 
     Args:
         sheet: where every disagreement is written, failed grades of one side too: .csv, else JSON Lines.
@@ -38,11 +40,16 @@ def agree(a: Path, b: Path, sheet: Path | None = None, *, predictions: Path | No
     if first.inputs.get("predictions") != second.inputs.get("predictions"):
         raise DataError(f"{a} and {b} grade different predictions", "score one table with both graders")
     folder = graded_predictions(a, predictions)
+    graders = [manifest.info.get("grader") or manifest.config["grader"] for manifest in (first, second)]
     counts: Counter[tuple[bool, bool]] = Counter()
     statuses: Counter[tuple[str, str]] = Counter()
+    unsaid = [0]
 
     def disagreements() -> Iterator[dict[str, Any]]:
-        for (row, one), (_, other) in zip(joined(a, _COLUMNS, folder), joined(b, (), folder), strict=True):
+        for row, (one, other) in aligned((a, b), _COLUMNS, folder):
+            if one is None or other is None:
+                unsaid[0] += 1
+                continue
             statuses[one["status"], other["status"]] += 1
             failed = [each["status"] in _FAILED for each in (one, other)]
             said = one["status"] == "correct", other["status"] == "correct"
@@ -54,11 +61,11 @@ def agree(a: Path, b: Path, sheet: Path | None = None, *, predictions: Path | No
     num_rows = _write(sheet, disagreements()) if sheet is not None else sum(1 for _ in disagreements())
     compared = counts.total()
     return {
-        "a": f"{first.info['grader']} ({a})", "b": f"{second.info['grader']} ({b})", "compared": compared,
+        "a": f"{graders[0]} ({a})", "b": f"{graders[1]} ({b})", "compared": compared,
         "agreement": (counts[True, True] + counts[False, False]) / compared if compared else None,
         "kappa": kappa(counts), "both_correct": counts[True, True], "only_a_correct": counts[True, False],
         "only_b_correct": counts[False, True], "neither_correct": counts[False, False],
-        "not_compared": statuses.total() - compared, "rows": num_rows,
+        "not_compared": statuses.total() - compared + unsaid[0], "rows": num_rows,
         "statuses": {f"{one} / {other}": n for (one, other), n in sorted(statuses.items())},
     }  # fmt: skip
 

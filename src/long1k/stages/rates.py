@@ -10,14 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from long1k.errors import DataError
+from long1k.grading.closed import MAX_CHARS
 from long1k.grading.math import decide
 from long1k.grading.normalize import normalize
 from long1k.rows import STATUSES
 from long1k.scored import ENDS, end_of, joined
 from long1k.statistics.passing import majority, pass_at_k
 from long1k.statistics.rates import crossed_mean
+from long1k.tables import read_manifest
 
 _COLUMNS = ("prediction_id", "problem_id", "benchmark", "arm", "train_seed", "part_ids", "finish_reason")
+_MAX_COMPARED = 32  # groups of wrong answers that another one is compared with
 Cell = tuple[str, str, int | None]
 
 
@@ -55,9 +59,11 @@ def rates(
         predictions: the graded table; default: where it lay when it was graded.
 
     Raises:
-        DataError: the predictions are not there, or not those that were graded.
+        DataError: the predictions are not there, or not those that were graded; or there are no verdicts.
     """
     tables: dict[Cell, _Table] = {}
+    if not read_manifest(scores).rows_out:
+        raise DataError(f"{scores} holds no verdicts", "score the predictions")
     for row, one in joined(scores, _COLUMNS, predictions):
         table = tables.setdefault((row["benchmark"], row["arm"], row["train_seed"]), _Table())
         right = one["status"] == "correct"
@@ -126,12 +132,24 @@ def _clusters(questions: Mapping[str, _Question]) -> list[list[str]]:
     return list(found.values())
 
 
+def _equal(one: str, other: str) -> bool:
+    verdict = decide(one, other)
+    return verdict is not None and verdict.status == "correct"
+
+
 def groups_of(correct: int, others: Mapping[str, int]) -> list[tuple[int, bool]]:
-    """Votes by answer: all right answers are one, of the others those that text and arithmetic find equal."""
+    """Votes by answer: all right answers are one, of the others those that text and arithmetic find equal.
+
+    Arithmetic looks at short texts, and at the first groups of them: the most frequent ones decide a vote, and
+    256 samples that all differ would be 32,000 comparisons.
+    """
     groups: dict[str, int] = {}
+    compared: list[str] = []
     for text, votes in sorted(others.items(), key=lambda item: (-item[1], item[0])):
-        same = next(
-            (known for known in groups if (v := decide(known, text)) is not None and v.status == "correct"), text
-        )
+        same = text
+        if len(text) <= MAX_CHARS:
+            same = next((known for known in compared if _equal(known, text)), text)
+            if same == text and len(compared) < _MAX_COMPARED:
+                compared.append(text)
         groups[same] = groups.get(same, 0) + votes
     return [(correct, True), *((votes, False) for votes in groups.values())]

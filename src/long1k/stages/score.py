@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from long1k.grading.base import cases_of, grade_with
 from long1k.grading.replies import AskStarter, Query, Told
 from long1k.plugins import load_plugin, validate
 from long1k.progress import progress
-from long1k.rows import STATUSES, Prediction, Score
+from long1k.rows import STATUSES, Message, Prediction, Score
 from long1k.scored import ENDS, end_of
 from long1k.tables import Manifest, TableWriter, fingerprint, is_current, iter_columns, read_manifest
 
@@ -120,12 +120,23 @@ class EngineAsker:
             groups.setdefault((query.temperature, query.top_p, query.max_tokens), []).append(number)
         for (temperature, top_p, max_tokens), numbers in groups.items():
             sampling = Sampling(max_new_tokens=max_tokens, temperature=temperature, top_p=top_p)
-            asked = [Conversation(queries[number].messages, queries[number].seed) for number in numbers]
+            asked = [Conversation(self._tame(queries[number].messages), queries[number].seed) for number in numbers]
 
             def one(index: int, reply: str | None, numbers: list[int] = numbers) -> None:
                 told(numbers[index], reply)
 
             ask_engine(self._engine, self._chat, asked, sampling, one)
+
+    def _tame(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """Messages in which no text is a control token of the judge's: an answer must not end its turn, or open one."""
+        specials = [token for token in self._chat.tokenizer.special_tokens if len(token) > 1]
+
+        def plain(text: str) -> str:
+            for token in sorted(specials, key=len, reverse=True):
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+            return text
+
+        return tuple(replace(message, content=plain(message.content)) for message in messages)
 
     def close(self) -> None:
         """End the engine."""

@@ -13,7 +13,8 @@ from scipy.stats import binom, chisquare
 from long1k.benchmarks.base import Item
 from long1k.chat import Chat
 from long1k.grading import GRADERS
-from long1k.grading.extract import Extracted, extract_parts
+from long1k.grading.base import Case, cases_of, grade_with
+from long1k.grading.extract import Extracted
 from long1k.grading.normalize import normalize
 from long1k.labels import labelled
 from long1k.plugins import load_plugin
@@ -62,25 +63,25 @@ class Mock:
         if self.tokenized:
             encode, decode = self.chat.tokenizer.encode, self.chat.tokenizer.decode
             outputs = [decode(encode(output)) for output in outputs]
-        found: list[tuple[Item, int, str, Extracted | None]] = []
-        for item, output in zip(items, outputs, strict=True):
-            answer = self.chat.split_answer(output).answer
-            count = len(item.answers)
-            parts = [None] * count if answer is None else extract_parts(answer, count)
-            found += [(item, part, item.answers[part], parts[part]) for part in range(count)]
-        pairs = [(gold, one.value) for _, _, gold, one in found if one is not None]
+        cases: list[tuple[Item, Case]] = []
+        for number, (item, output) in enumerate(zip(items, outputs, strict=True)):
+            row = {
+                "prediction_id": str(number), "question": item.question, "answers": item.answers, "text": output,
+                "answer_text": self.chat.split_answer(output).answer, "finish_reason": "stop",
+            }  # fmt: skip
+            cases += [(item, case) for case in cases_of(row)]
         factory = load_plugin(self.grader, GRADERS, "grader")
-        with progress(title, len(pairs)) as step, factory(num_workers=self.num_workers) as grader:
-            verdicts = iter(grader.grade_many(pairs))
-            step(len(pairs))
-        graded = []
-        for item, part, gold, one in found:
-            if one is None:
-                graded.append(Graded(item, part, gold, None, "no_answer", "no answer was found"))
-            else:
-                verdict = next(verdicts)
-                graded.append(Graded(item, part, gold, one, verdict.status, verdict.note))
-        return graded
+        grader = factory(num_workers=self.num_workers)
+        try:
+            with progress(title, len(cases)) as step:
+                grades = grade_with(grader, [case for _, case in cases])
+                step(len(cases))
+        finally:
+            grader.close()
+        return [
+            Graded(item, case.part, case.gold, case.answer, grade.status, grade.note)
+            for (item, case), grade in zip(cases, grades, strict=True)
+        ]
 
 
 def gold_checks(items: Sequence[Item], mock: Mock, tolerate: float = 0.0) -> list[Check]:
