@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from long1k.statistics.rates import Array, Interval, crossed_mean
+from long1k.statistics.rates import Array, Interval, interval_of
+from long1k.statistics.variance import Parts, parts_of
 
 Finding = Literal["equivalent", "different", "different, but within the margin", "undecided"]
 
@@ -36,10 +35,26 @@ def tost(difference_SQ: Array, margin: float, alpha: float = 0.05) -> Equivalenc
     Raises:
         ValueError: the margin is not positive, or the array is empty or holds NaN.
     """
+    return tost_of(parts_of([difference_SQ], [1.0]), margin, alpha)
+
+
+def tost_of(parts: Parts, margin: float, alpha: float = 0.05) -> Equivalence:
+    """The same from the parts of a difference's variance.
+
+    Raises:
+        ValueError: the margin is not positive.
+    """
+    return judge(interval_of(parts, 1 - 2 * alpha), interval_of(parts, 1 - alpha), margin)
+
+
+def judge(one_sided: Interval, two_sided: Interval, margin: float) -> Equivalence:
+    """The finding from both intervals, where they come from elsewhere.
+
+    Raises:
+        ValueError: the margin is not positive.
+    """
     if not margin > 0:
         raise ValueError(f"a margin is positive, got {margin}")
-    y = np.asarray(difference_SQ, dtype=np.float64)
-    one_sided, two_sided = crossed_mean(y, 1 - 2 * alpha), crossed_mean(y, 1 - alpha)
     inside = (
         one_sided.low is not None and one_sided.high is not None and -margin < one_sided.low and one_sided.high < margin
     )

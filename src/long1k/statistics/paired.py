@@ -66,11 +66,13 @@ class Resampled:
 def bootstrap(
     a_SQ: Array, b_SQ: Array, *, seed: int, resamples: int = 10_000, confidence: float = 0.95
 ) -> Resampled | None:
-    """Mean difference of two arms; questions are resampled in pairs, training seeds of each arm for themselves.
+    """Mean difference b - a of two arms; questions are resampled in pairs, training seeds of each arm for themselves.
 
-    The interval is the basic one over both levels (Davison & Hinkley, "Bootstrap Methods and their Application", 1997,
-    ch. 3.8 and 5.2).  Resampling S seeds makes the variance of their mean too small by (S - 1) / S; it is brought
-    back, and that of questions too.  None where nothing could vary: a single question.
+    With one seed an arm the bootstrap is the studentised one over questions (Davison & Hinkley, "Bootstrap Methods and
+    their Application", 1997, ch. 5.2.1).  With more it is the basic one over both levels (ch. 3.8 and 5.2), the
+    variance that is lost by resampling few brought back by S / (S - 1); it knows no degrees of freedom, so with two or three
+    seeds it covers less than it says (docs/statistics.md) and ``rates.weighted_mean`` is to be preferred.  None where
+    nothing could vary: a single question.
 
     Args:
         a_SQ, b_SQ: shape (seeds, questions), the same questions; numbers of seeds may differ.
@@ -92,18 +94,27 @@ def bootstrap(
     # Over questions: one difference a question.  Over seeds: one deviation a seed.  The levels are crossed, so their
     # deviations add.
     by_question = b.mean(axis=0) - a.mean(axis=0) - estimate
-    widen = np.sqrt(questions / (questions - 1))
+    studentised = len(a) == len(b) == 1
+    error = float(by_question.std(ddof=1)) / np.sqrt(questions)
+    if studentised and error < 1e-12 * max(1.0, abs(estimate)):
+        return Resampled(estimate, estimate, estimate, float(estimate == 0), resamples)
     drawn = np.empty(resamples)
     for start in range(0, resamples, 1000):  # bounds the memory of the indices
         stop = min(start + 1000, resamples)
-        picked = rng.integers(0, questions, (stop - start, questions))
-        total = widen * by_question[picked].mean(axis=1)
-        for arm, sign in ((b, 1.0), (a, -1.0)):
-            seeds = arm.shape[0]
-            if seeds > 1:
-                deviation = arm.mean(axis=1) - arm.mean()
-                chosen = rng.integers(0, seeds, (stop - start, seeds))
-                total += sign * np.sqrt(seeds / (seeds - 1)) * deviation[chosen].mean(axis=1)
+        picked = by_question[rng.integers(0, questions, (stop - start, questions))]
+        if studentised:
+            spread = picked.std(axis=1, ddof=1) / np.sqrt(questions)
+            # A resample of equal values has no spread: it lies as far out as there is.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                total = np.nan_to_num(error * picked.mean(axis=1) / spread, nan=0.0, posinf=1e9, neginf=-1e9)
+        else:
+            total = np.sqrt(questions / (questions - 1)) * picked.mean(axis=1)
+            for arm, sign in ((b, 1.0), (a, -1.0)):
+                seeds = arm.shape[0]
+                if seeds > 1:
+                    deviation = arm.mean(axis=1) - arm.mean()
+                    chosen = rng.integers(0, seeds, (stop - start, seeds))
+                    total += sign * np.sqrt(seeds / (seeds - 1)) * deviation[chosen].mean(axis=1)
         drawn[start:stop] = total
     tail = (1 - confidence) / 2
     low, high = estimate - np.quantile(drawn, 1 - tail), estimate - np.quantile(drawn, tail)

@@ -1,21 +1,30 @@
 """What a study can see at all: power and minimum detectable effect, before the run and after it.
 
 An accuracy is the mean of N questions with n samples each, over S training seeds.  Its variance has a part of
-the questions, one of the samples and one of the seeds (crossed, as in ``rates``):
+the questions, one of the samples and one of the seeds (crossed, as in ``variance``):
 
     Var = v_question / N + v_sample / (N n S) + v_seed / S
 
 Two arms that answer the same questions are compared question by question, and what both share
-cancels: of v_question only 1 - r stays, with r the correlation of the arms over questions.  The approximation is
-the normal one (Fleiss, Levin & Paik, "Statistical Methods for Rates and Proportions", 2003, ch. 4); the far tail of the
-two-sided test is left out, which matters below 20 % power only.
+cancels: of v_question only 1 - r stays, with r the correlation of the arms over questions.  Power is that of the
+tests which the analysis makes: McNemar's for one output a question (counted out), else the interval of ``rates`` with its
+degrees of freedom, integrated over the chi-square distribution of what the seeds show.  The least detectable effect of
+one run is the usual one, with the variance at equal rates (Fleiss, Levin & Paik, "Statistical Methods for
+Rates and Proportions", 2003, ch. 4).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy import stats
+import numpy as np
+from scipy import optimize, stats
+
+from long1k.statistics.critical import degrees_of
+from long1k.statistics.rates import interval_of, standard_error
+from long1k.statistics.variance import Parts
+
+_POINTS = 400  # quantiles of the chi-square distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class Design:
         num_questions: N of the benchmark.
         num_samples: n outputs a question and training seed.
         num_seeds: S training seeds an arm.
-        rate: expected accuracy (0 to 1) of both arms if they do not differ.
+        rate: expected accuracy (0 to 1): both arms' if they do not differ, else midway between them.
         between: share of the variance of one output, rate · (1 - rate), that lies between questions (0: every
             output is a new draw of the same coin; 1: a question is always or never solved).
         seed_sd: standard deviation (0 to 1) of an arm's accuracy over training seeds.
@@ -49,29 +58,95 @@ class Design:
         if self.correlation is not None and not -1 <= self.correlation <= 1:
             raise ValueError("a correlation lies from -1 to 1")
 
-    def standard_error(self) -> float:
-        """Of the difference of the two arms' accuracies, if they do not differ."""
-        one = self.rate * (1 - self.rate)
-        question = one * self.between / self.num_questions
-        drawn = one * (1 - self.between) / (self.num_questions * self.num_samples * self.num_seeds)
-        shared = 0.0 if self.correlation is None else self.correlation
-        each = question * (1 - shared) + drawn + self.seed_sd**2 / self.num_seeds
-        return float((2 * each) ** 0.5)
+    def standard_error(self, difference: float = 0.0) -> float:
+        """Of the difference of the two arms' accuracies, if it is truly this."""
+        return float(sum(self._parts(difference)) ** 0.5)
 
     def detectable(self, power: float = 0.8, alpha: float = 0.05) -> float:
-        """The least true difference (0 to 1) that the two-sided test finds with this power.
+        """The least true difference (0 to 1) that the two-sided test finds with this power, at equal variances.
+
+        More than 1 where no difference of rates is large enough.
 
         Raises:
             ValueError: power does not lie between alpha and 1.
         """
         if not alpha < power < 1:
             raise ValueError(f"power {power} does not lie between {alpha} and 1")
-        return float((stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * self.standard_error())
+        error = self.standard_error()
+        plain = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * error
+        if self.num_seeds == 1 or error == 0:
+            return plain
+        parts, most = self._parts(0.0), plain
+        while self._found(most, parts, alpha) < power:
+            most *= 2
+        return float(optimize.brentq(lambda gap: self._found(gap, parts, alpha) - power, 0.0, most, xtol=1e-7))
 
     def power(self, difference: float, alpha: float = 0.05) -> float:
-        """The chance that the two-sided test finds a true difference."""
-        error = self.standard_error()
+        """The chance that the two-sided test finds a true difference; the arms lie at rate ± difference / 2."""
+        if self.correlation is not None and self.num_samples == self.num_seeds == 1 and self.seed_sd == 0:
+            return self._mcnemar(difference, alpha)
+        return self._found(abs(difference), self._parts(difference), alpha)
+
+    def _rates(self, difference: float) -> tuple[float, float]:
+        half = abs(difference) / 2
+        return min(self.rate + half, 1.0), max(self.rate - half, 0.0)
+
+    def _parts(self, difference: float) -> tuple[float, float, float]:
+        """Variance of the difference: of the questions, of the drawn samples, of the seeds."""
+        one, two = (rate * (1 - rate) for rate in self._rates(difference))
+        shared = 0.0 if self.correlation is None else self.correlation
+        questions = (one + two - 2 * shared * (one * two) ** 0.5) * self.between / self.num_questions
+        drawn = (one + two) * (1 - self.between) / (self.num_questions * self.num_samples * self.num_seeds)
+        return questions, drawn, 2 * self.seed_sd**2 / self.num_seeds
+
+    def _found(self, gap: float, parts: tuple[float, float, float], alpha: float) -> float:
+        """Power of the interval of ``rates``."""
+        questions, drawn, seeds = parts
+        error = (questions + drawn + seeds) ** 0.5
         if error == 0:
-            return float(difference != 0)
-        limit = stats.norm.ppf(1 - alpha / 2)
-        return float(stats.norm.sf(limit - abs(difference) / error) + stats.norm.cdf(-limit - abs(difference) / error))
+            return float(gap != 0)
+        each = self.num_questions - 1
+        if self.num_seeds == 1:
+            degrees = float("inf") if self.num_samples == 1 else max(1, each if self.correlation is not None else 2 * each)
+            limit = np.array([stats.t.ppf(1 - alpha / 2, degrees) * error])
+        else:
+            # What the seeds show is chi-square around their part and the residual one; the questions' is taken as known.
+            nu = 2.0 * (self.num_seeds - 1)
+            shown = (seeds + drawn) * stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, nu) / nu
+            degrees_at = [degrees_of(float(one), questions, nu, max(each, 1), 1 - alpha) for one in shown]
+            limit = stats.t.ppf(1 - alpha / 2, degrees_at) * np.sqrt(shown + questions)
+            limit = np.maximum(limit, 0.5 * stats.t.ppf(1 - alpha / 2, max(each, 1)) * (questions + drawn) ** 0.5)
+        found = stats.norm.sf((limit - gap) / error) + stats.norm.cdf((-limit - gap) / error)
+        return float(np.mean(found))
+
+    def _mcnemar(self, difference: float, alpha: float) -> float:
+        """Power of McNemar's mid-p test, counted out over all numbers of flips."""
+        high, low = self._rates(difference)
+        spread = (high * (1 - high) * low * (1 - low)) ** 0.5
+        both = high * low + (self.correlation or 0.0) * self.between * spread
+        only_high, only_low = max(high - both, 0.0), max(low - both, 0.0)
+        flipping = only_high + only_low
+        if flipping == 0:
+            return 0.0
+        total = 0.0
+        for flips in range(1, self.num_questions + 1):
+            chance = float(stats.binom.pmf(flips, self.num_questions, min(flipping, 1.0)))
+            if chance < 1e-9:
+                continue
+            ones = np.arange(flips + 1)
+            tail = 2 * stats.binom.cdf(np.minimum(ones, flips - ones), flips, 0.5)
+            mid = np.where(2 * ones == flips, 1.0, tail - stats.binom.pmf(ones, flips, 0.5))
+            total += chance * float(stats.binom.pmf(ones, flips, only_high / flipping)[mid <= alpha].sum())
+        return total
+
+
+def detectable_after(parts: Parts, power: float = 0.8, confidence: float = 0.95) -> float | None:
+    """The least true difference that a test with this interval finds with this power; None without an interval.
+
+    It follows from the variance that was seen, not from the difference that was: half the interval and
+    the normal quantile of the power, times the standard error.
+    """
+    interval = interval_of(parts, confidence)
+    if interval.high is None:
+        return None
+    return interval.high - interval.estimate + float(stats.norm.ppf(power)) * standard_error(parts)
