@@ -1,8 +1,8 @@
 """Do intervals cover, tests keep their level, and planned powers come true?  python scripts/simulate_statistics.py
 
-Studies are drawn from a model, analysed by the project's own functions, and counted.  A rate is the logistic function of
-a question's difficulty, the seed's luck and their meeting, all normal; answers are drawn from it, right or wrong.
-The truth is the mean over all questions and seeds there could be.  Prints the tables of docs/statistics.md.
+Studies are drawn from a model, analysed by the project's own functions, and counted.  A rate is the logistic
+function of a question's difficulty, the seed's luck and their meeting, all normal; answers are drawn from it, right or
+wrong.  The truth is the mean over all questions and seeds there could be.  Prints the tables of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from long1k.statistics.equivalence import tost_of
 from long1k.statistics.paired import bootstrap, holm, mcnemar
@@ -37,6 +38,7 @@ class World:
         luck: spread of training seeds.
         meeting: spread of a seed's own way with a question.
         alike: correlation of two arms' difficulties.
+        steady: the first arm's seeds do not differ.
     """
 
     questions: int
@@ -47,27 +49,30 @@ class World:
     luck: float = 0.0
     meeting: float = 0.0
     alike: float = 0.8
+    steady: bool = False
 
-    @property
-    def spread(self) -> float:
-        """Of all log-odds together."""
-        return float(np.sqrt(self.difficulty**2 + self.luck**2 + self.meeting**2))
-
-    def intercept(self, mean: float) -> float:
+    def intercept(self, mean: float, luck: float | None = None) -> float:
         """The mean of the log-odds that gives this accuracy."""
-        return float(optimize.brentq(lambda at: accuracy(at, self.spread) - mean, -20, 20))
+        luck = self.luck if luck is None else luck
+        return _intercept(mean, float(np.sqrt(self.difficulty**2 + luck**2 + self.meeting**2)))
 
     def arms(self, rng: np.random.Generator, means: list[float]) -> list[Array]:
         """Grades (seeds, questions) of arms with these true accuracies on the same questions."""
         common = rng.standard_normal(self.questions)
         made = []
-        for mean in means:
+        for number, mean in enumerate(means):
+            luck = 0.0 if self.steady and number == 0 else self.luck
             own = np.sqrt(self.alike) * common + np.sqrt(1 - self.alike) * rng.standard_normal(self.questions)
-            odds = self.intercept(mean) + self.difficulty * own[None, :]
-            odds = odds + self.luck * rng.standard_normal((self.seeds, 1))
+            odds = self.intercept(mean, luck) + self.difficulty * own[None, :]
+            odds = odds + luck * rng.standard_normal((self.seeds, 1))
             odds = odds + self.meeting * rng.standard_normal((self.seeds, self.questions))
             made.append(rng.binomial(self.samples, special.expit(odds)) / self.samples)
         return made
+
+
+@cache
+def _intercept(mean: float, spread: float) -> float:
+    return float(optimize.brentq(lambda at: accuracy(at, spread) - mean, -20, 20))
 
 
 def accuracy(intercept: float, spread: float) -> float:
@@ -101,6 +106,15 @@ SEEDS = {
     for seeds in (2, 3, 5)
     for questions, samples in ((30, 8), (200, 1))
     for luck in (0.0, 0.1, 0.3)
+}
+
+
+# One arm's seeds differ, the other's do not; and a study in which only seeds and sampling vary.
+ODD = {
+    "2 seeds, one arm steady, 200 questions × 1": World(200, 1, 2, luck=0.3, steady=True),
+    "3 seeds, one arm steady, 200 questions × 1": World(200, 1, 3, luck=0.3, steady=True),
+    "2 seeds, questions all alike, 200 × 1": World(200, 1, 2, difficulty=0.0),
+    "3 seeds, questions all alike, 200 × 1": World(200, 1, 3, difficulty=0.0),
 }
 
 
@@ -231,55 +245,91 @@ POWERS = {
 }
 
 
-def tables(studies: int) -> Iterator[str]:
-    """All tables as lines of Markdown."""
+def percent(value: float) -> str:
+    """A share as a percentage."""
+    return f"{100 * value:.1f} %"
 
-    def percent(value: float) -> str:
-        return f"{100 * value:.1f} %"
 
-    yield f"{studies:,} studies a case; the standard error of a share near 95 % is {100 * (0.0475 / studies) ** 0.5:.2f} points."
-    yield "\n| accuracy of one arm | covered | mean width, points |\n|---|---|---|"
+def rate_table(studies: int) -> Iterator[str]:
+    """Intervals of an accuracy."""
+    yield "| accuracy of one arm | covered | mean width, points |\n|---|---|---|"
     for name, world in (FLAT | CLUSTERED | SEEDS).items():
         covered, width = counted(studies, 1, covers_rate(world))
         yield f"| {name} | {percent(covered)} | {width:.1f} |"
-    yield "\n| difference of two arms | truly | covered | mean width, points | found at 5 % |\n|---|---|---|---|---|"
-    for name, world in (FLAT | CLUSTERED | SEEDS).items():
+
+
+def difference_table(studies: int) -> Iterator[str]:
+    """Intervals and tests of a difference."""
+    yield "| difference of two arms | truly | covered | mean width, points | found at 5 % |\n|---|---|---|---|---|"
+    for name, world in (FLAT | CLUSTERED | SEEDS | ODD).items():
         for gap in (0.0, 0.05):
             covered, width, excluded, small = counted(studies, 2, covers_difference(world, gap))
             yield f"| {name} | {100 * gap:g} points | {percent(covered)} | {width:.1f} | {percent(small)} |"
             assert world.seeds == world.samples == 1 or excluded == small  # interval and p say the same
-    yield "\n| slope over five rungs | covered | mean width, points a doubling |\n|---|---|---|"
+
+
+def slope_table(studies: int) -> Iterator[str]:
+    """Intervals of a slope over five arms."""
+    yield "| slope over five rungs | covered | mean width, points a rung |\n|---|---|---|"
     for name, world in SEEDS.items():
         covered, width = counted(studies, 3, covers_slope(world, 5, 0.03))
         yield f"| {name} | {percent(covered)} | {width:.1f} |"
-    yield "\n| bootstrap of a difference | covered | false alarms at 5 % |\n|---|---|---|"
-    boots = {**CLUSTERED, **{f"{n} seeds, 200 questions": World(200, 1, n, 0.6, 1.5, 0.1) for n in (2, 3, 5, 10)}}
-    for name, world in boots.items():
+
+
+def bootstrap_table(studies: int) -> Iterator[str]:
+    """The bootstrap, which the analysis shows beside its own p where there is one seed."""
+    yield "| bootstrap of a difference | covered | false alarms at 5 % |\n|---|---|---|"
+    several = {f"{n} seeds, 200 questions × 1, luck 0.1": World(200, 1, n, 0.6, 1.5, 0.1) for n in (2, 3, 5, 10)}
+    for name, world in {**CLUSTERED, **several}.items():
         covered, alarms = counted(studies, 4, bootstraps(world))
         yield f"| {name} | {percent(covered)} | {percent(alarms)} |"
-    yield "\n| six comparisons with one arm, none differs | any found at 5 % | any found after Holm |\n|---|---|---|"
+
+
+def family_table(studies: int) -> Iterator[str]:
+    """Several comparisons in one study."""
+    yield "| six comparisons with one arm, none differs | any found at 5 % | any found after Holm |\n|---|---|---|"
     for name in ("flat, 198 questions, 1 output", "3 seeds, 200 questions × 1, luck 0.1"):
         plain, corrected = counted(studies, 5, family((FLAT | SEEDS)[name], 6))
         yield f"| {name} | {percent(plain)} | {percent(corrected)} |"
-    yield "\n| equivalence, margin 5 points | called so at a true difference of 5 points | of 0 points |\n|---|---|---|"
+
+
+def equivalence_table(studies: int) -> Iterator[str]:
+    """Two one-sided tests, at the margin and at no difference."""
+    yield "| equivalence, margin 5 points | called so at a true difference of 5 points | of 0 points |\n|---|---|---|"
     for name, world in {
         "198 questions × 16": World(198, 16, difficulty=1.0, alike=0.95),
         "3 seeds, 500 questions × 4": World(500, 4, 3, 0.6, 1.5, 0.03),
     }.items():
         (edge,), (none,) = (counted(studies, 6, equivalence(world, gap, 0.05)) for gap in (0.05, 0.0))
         yield f"| {name} | {percent(edge)} | {percent(none)} |"
-    yield "\n| power | true difference | planned | simulated |\n|---|---|---|---|"
+
+
+def power_table(studies: int) -> Iterator[str]:
+    """Planned power and what came of it."""
+    yield "| power | true difference | planned | simulated |\n|---|---|---|---|"
     for name, (world, gap) in POWERS.items():
         found = counted(studies, 7, covers_difference(world, gap))[3]
         yield f"| {name} | {100 * gap:g} points | {percent(design_of(world).power(gap))} | {percent(found)} |"
 
 
+TABLES = {
+    "rates": rate_table, "differences": difference_table, "slopes": slope_table, "bootstrap": bootstrap_table,
+    "family": family_table, "equivalence": equivalence_table, "power": power_table,
+}  # fmt: skip
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=2000, help="simulated studies a case")
-    for line in tables(parser.parse_args().studies):
-        print(line, flush=True)
+    parser.add_argument("--studies", type=int, default=4000, help="simulated studies a case (default 4000)")
+    parser.add_argument("--only", choices=TABLES, action="append", help="one of the tables; repeatable")
+    given = parser.parse_args()
+    error = 100 * (0.0475 / given.studies) ** 0.5
+    print(f"{given.studies:,} studies a case; the standard error of a share near 95 % is {error:.2f} points.")
+    for name in given.only or TABLES:
+        print()
+        for line in TABLES[name](given.studies):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def test_power_of_the_detectable_difference_is_the_power_asked_for() -> None:
     # The arms' variances are smaller on both sides of the rate than at it, so power is a little above what was asked.
     for design in (Design(30), Design(500, 16, 3, 0.8, 0.4, 0.01, 0.7), Design(200, 4, 2, 0.5, 0.4, 0.03, 0.5)):
         assert 0.79 <= design.power(design.detectable(0.8)) < 0.86
-        assert design.power(0.0) == pytest.approx(0.05, abs=0.004)
+        assert design.power(0.0) == pytest.approx(0.05, abs=0.012)
     assert Design(30).power(0.0) == pytest.approx(0.05, abs=1e-9)
 
 

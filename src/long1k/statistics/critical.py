@@ -1,8 +1,8 @@
 """How many degrees of freedom an interval has whose variance is that of few seeds and of many questions.
 
 The variance of a mean is A + B: A of the questions, well known, and B of the training seeds, known with ν degrees of
-freedom only (ν = 1 for two seeds).  Satterthwaite's rule, ν · (1 + A/B)², takes the estimated B at its word; where B is by
-chance small it promises too much, and 95 % intervals cover 87 % (ν = 1) to 94 % (ν = 4).  A t quantile for each part
+freedom only (ν = 1 for two seeds).  Satterthwaite's rule, ν · (1 + A/B)², takes the estimated B at its word; where B is
+by chance small it promises too much, and 95 % intervals cover 87 % (ν = 1) to 94 % (ν = 4).  A t quantile for each part
 covers 95 % to 98.8 %.  Between them lies
 
     degrees = ν · (1 + (scale · A / B)^power)

@@ -70,9 +70,9 @@ def bootstrap(
 
     With one seed an arm the bootstrap is the studentised one over questions (Davison & Hinkley, "Bootstrap Methods and
     their Application", 1997, ch. 5.2.1).  With more it is the basic one over both levels (ch. 3.8 and 5.2), the
-    variance that is lost by resampling few brought back by S / (S - 1); it knows no degrees of freedom, so with two or three
-    seeds it covers less than it says (docs/statistics.md) and ``rates.weighted_mean`` is to be preferred.  None where
-    nothing could vary: a single question.
+    variance that is lost by resampling few brought back by S / (S - 1); it knows no degrees of freedom, so with two or
+    three seeds it covers less than it says (docs/statistics.md) and ``rates.weighted_mean`` is to be preferred.  None
+    where nothing could vary: a single question.
 
     Args:
         a_SQ, b_SQ: shape (seeds, questions), the same questions; numbers of seeds may differ.

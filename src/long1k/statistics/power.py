@@ -7,9 +7,9 @@ the questions, one of the samples and one of the seeds (crossed, as in ``varianc
 
 Two arms that answer the same questions are compared question by question, and what both share
 cancels: of v_question only 1 - r stays, with r the correlation of the arms over questions.  Power is that of the
-tests which the analysis makes: McNemar's for one output a question (counted out), else the interval of ``rates`` with its
-degrees of freedom, integrated over the chi-square distribution of what the seeds show.  The least detectable effect of
-one run is the usual one, with the variance at equal rates (Fleiss, Levin & Paik, "Statistical Methods for
+tests which the analysis makes: McNemar's for one output a question (counted out), else the interval of ``rates`` with
+its degrees of freedom, integrated over the chi-square distribution of what the seeds show.  The least detectable effect
+of one run is the usual one, with the variance at equal rates (Fleiss, Levin & Paik, "Statistical Methods for
 Rates and Proportions", 2003, ch. 4).
 """
 
@@ -21,10 +21,10 @@ import numpy as np
 from scipy import optimize, stats
 
 from long1k.statistics.critical import degrees_of
-from long1k.statistics.rates import interval_of, standard_error
-from long1k.statistics.variance import Parts
+from long1k.statistics.rates import FLOOR, interval_of, standard_error
+from long1k.statistics.variance import Array, Parts
 
-_POINTS = 400  # quantiles of the chi-square distribution
+_POINTS = 40  # quantiles of the chi-square distribution, for each arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +76,20 @@ class Design:
         plain = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * error
         if self.num_seeds == 1 or error == 0:
             return plain
-        parts, most = self._parts(0.0), plain
-        while self._found(most, parts, alpha) < power:
+        limits, most = self._limits(self._parts(0.0), alpha), plain
+        while _share_beyond(limits, most, error) < power:
             most *= 2
-        return float(optimize.brentq(lambda gap: self._found(gap, parts, alpha) - power, 0.0, most, xtol=1e-7))
+        return float(optimize.brentq(lambda gap: _share_beyond(limits, gap, error) - power, 0.0, most, xtol=1e-7))
 
     def power(self, difference: float, alpha: float = 0.05) -> float:
         """The chance that the two-sided test finds a true difference; the arms lie at rate ± difference / 2."""
         if self.correlation is not None and self.num_samples == self.num_seeds == 1 and self.seed_sd == 0:
             return self._mcnemar(difference, alpha)
-        return self._found(abs(difference), self._parts(difference), alpha)
+        parts = self._parts(difference)
+        error = float(sum(parts) ** 0.5)
+        if error == 0:
+            return float(difference != 0)
+        return _share_beyond(self._limits(parts, alpha), abs(difference), error)
 
     def _rates(self, difference: float) -> tuple[float, float]:
         half = abs(difference) / 2
@@ -99,25 +103,30 @@ class Design:
         drawn = (one + two) * (1 - self.between) / (self.num_questions * self.num_samples * self.num_seeds)
         return questions, drawn, 2 * self.seed_sd**2 / self.num_seeds
 
-    def _found(self, gap: float, parts: tuple[float, float, float], alpha: float) -> float:
-        """Power of the interval of ``rates``."""
+    def _limits(self, parts: tuple[float, float, float], alpha: float) -> Array:
+        """Half widths of the interval of ``rates`` as studies of this design show them, each as likely as any other."""
         questions, drawn, seeds = parts
-        error = (questions + drawn + seeds) ** 0.5
-        if error == 0:
-            return float(gap != 0)
-        each = self.num_questions - 1
+        each = max(self.num_questions - 1, 1)
         if self.num_seeds == 1:
-            degrees = float("inf") if self.num_samples == 1 else max(1, each if self.correlation is not None else 2 * each)
-            limit = np.array([stats.t.ppf(1 - alpha / 2, degrees) * error])
-        else:
-            # What the seeds show is chi-square around their part and the residual one; the questions' is taken as known.
-            nu = 2.0 * (self.num_seeds - 1)
-            shown = (seeds + drawn) * stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, nu) / nu
-            degrees_at = [degrees_of(float(one), questions, nu, max(each, 1), 1 - alpha) for one in shown]
-            limit = stats.t.ppf(1 - alpha / 2, degrees_at) * np.sqrt(shown + questions)
-            limit = np.maximum(limit, 0.5 * stats.t.ppf(1 - alpha / 2, max(each, 1)) * (questions + drawn) ** 0.5)
-        found = stats.norm.sf((limit - gap) / error) + stats.norm.cdf((-limit - gap) / error)
-        return float(np.mean(found))
+            error = sum(parts) ** 0.5
+            if self.num_samples == 1:
+                return np.array([stats.norm.ppf(1 - alpha / 2) * error])
+            return np.array([stats.t.ppf(1 - alpha / 2, each if self.correlation is not None else 2 * each) * error])
+        if seeds + drawn == 0:
+            return np.array([stats.t.ppf(1 - alpha / 2, each) * questions**0.5])
+        # What each arm's seeds show is chi-square around their part and the residual one; the questions' is as known.
+        nu = self.num_seeds - 1
+        one = (seeds + drawn) / 2 * stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, nu) / nu
+        first, second = (side.ravel() for side in np.meshgrid(one, one))
+        shown = first + second
+        welch = np.clip(shown**2 / ((first**2 + second**2) / (nu + 2)) - 2, nu, 2 * nu)
+        degrees = [
+            degrees_of(float(at), questions, float(known), each, 1 - alpha)
+            for at, known in zip(shown, welch, strict=True)
+        ]
+        limit = stats.t.ppf(1 - alpha / 2, degrees) * np.sqrt(shown + questions)
+        least = FLOOR * stats.t.ppf(1 - alpha / 2, each) * (questions + drawn) ** 0.5
+        return np.asarray(np.maximum(limit, least))
 
     def _mcnemar(self, difference: float, alpha: float) -> float:
         """Power of McNemar's mid-p test, counted out over all numbers of flips."""
@@ -138,6 +147,11 @@ class Design:
             mid = np.where(2 * ones == flips, 1.0, tail - stats.binom.pmf(ones, flips, 0.5))
             total += chance * float(stats.binom.pmf(ones, flips, only_high / flipping)[mid <= alpha].sum())
         return total
+
+
+def _share_beyond(limits: Array, gap: float, error: float) -> float:
+    """How often a difference of this standard error lies beyond its limits on either side, if it is truly ``gap``."""
+    return float(np.mean(stats.norm.sf((limits - gap) / error) + stats.norm.cdf((-limits - gap) / error)))
 
 
 def detectable_after(parts: Parts, power: float = 0.8, confidence: float = 0.95) -> float | None:

@@ -3,9 +3,9 @@
 An interval that resamples seeds or questions only is too narrow; ``variance`` splits what varies into B, the part of
 the seeds, and A, that of the questions.  The half width is t · sqrt(A + B), with t at a number of degrees of freedom
 that follows B / A (``critical``).  Rates take Wilson's shape (1927) at the same half width: it never leaves 0 to
-1 and keeps its promise near them, also where answers come in clusters (Franco, Little, Louis & Slud, "Comparative Study
-of Confidence Intervals for Proportions in Complex Sample Surveys", 2019).  Paired right and wrong of one output a question
-take Tango's score interval (1998).  What they cover was simulated: docs/statistics.md.
+1 and keeps its promise near them, also where answers come in clusters (Franco, Little, Louis & Slud, "Comparative
+Study of Confidence Intervals for Proportions in Complex Sample Surveys", 2019).  Right and wrong of one output a
+question, paired, take Tango's score interval (1998).  What they cover was simulated: docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -20,10 +20,20 @@ from scipy import stats
 from long1k.statistics.critical import degrees_of
 from long1k.statistics.variance import Array, Parts, check_grades, parts_of
 
-__all__ = ["Array", "Interval", "crossed_mean", "interval_of", "p_value", "standard_error", "tango", "weighted_mean"]
+__all__ = [
+    "FLOOR",
+    "Array",
+    "Interval",
+    "crossed_mean",
+    "interval_of",
+    "p_value",
+    "standard_error",
+    "tango",
+    "weighted_mean",
+]
 
-# Where seeds happen to agree, what they show can be near 0: at least half of what questions alone give is kept.
-_FLOOR = 0.5
+# Where seeds happen to agree, what they show can be near 0: at least this share of what questions alone give is kept.
+FLOOR = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,7 @@ def interval_of(parts: Parts, confidence: float = 0.95) -> Interval:
 
 def standard_error(parts: Parts) -> float:
     """Of an estimate; not below the floor that its interval keeps."""
-    return float(np.sqrt(max(parts.variance, _FLOOR**2 * parts.questions)))
+    return float(np.sqrt(max(parts.variance, FLOOR**2 * parts.questions)))
 
 
 def p_value(parts: Parts, confidence: float = 0.95) -> float | None:
@@ -131,7 +141,7 @@ def p_value(parts: Parts, confidence: float = 0.95) -> float | None:
     if parts.variance > 0:
         found.append(2 * float(stats.t.sf(abs(parts.estimate) / np.sqrt(parts.variance), _degrees(parts, confidence))))
     if parts.questions > 0:
-        floor = _FLOOR * np.sqrt(parts.questions)
+        floor = FLOOR * np.sqrt(parts.questions)
         found.append(2 * float(stats.t.sf(abs(parts.estimate) / floor, parts.num_questions - 1)))
     return max(found)
 
@@ -177,7 +187,7 @@ def _half_width(parts: Parts, confidence: float) -> float:
     half = 0.0
     if parts.variance > 0:
         half = float(stats.t.ppf(quantile, _degrees(parts, confidence)) * np.sqrt(parts.variance))
-    return max(half, _FLOOR * float(stats.t.ppf(quantile, parts.num_questions - 1) * np.sqrt(parts.questions)))
+    return max(half, FLOOR * float(stats.t.ppf(quantile, parts.num_questions - 1) * np.sqrt(parts.questions)))
 
 
 def _interval(parts: Parts, low: float, high: float, confidence: float) -> Interval:

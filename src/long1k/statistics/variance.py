@@ -172,11 +172,17 @@ def split_variance(y_SQ: Array, within_SQ: Array | None = None, samples_SQ: Arra
     by_question, by_seed = y.mean(axis=0), y.mean(axis=1)
     ms_question = num_seeds * float(by_question.var(ddof=1))
     if num_seeds == 1:
-        return Split(None, max(ms_question - a_mean, 0.0), None, sampling, samples)
+        return Split(None, _at_least_0(ms_question - a_mean, ms_question), None, sampling, samples)
     left = y - by_question[None, :] - by_seed[:, None] + y.mean()
     ms_rest = float((left**2).sum()) / ((num_seeds - 1) * (num_questions - 1))
     ms_seed = num_questions * float(by_seed.var(ddof=1))
     return Split(
-        seed=max((ms_seed - ms_rest) / num_questions, 0.0), question=max((ms_question - ms_rest) / num_seeds, 0.0),
-        seed_by_question=max(ms_rest - a_mean, 0.0), sampling=sampling, num_samples=samples,
+        seed=_at_least_0((ms_seed - ms_rest) / num_questions, ms_seed),
+        question=_at_least_0((ms_question - ms_rest) / num_seeds, ms_question),
+        seed_by_question=_at_least_0(ms_rest - a_mean, ms_rest), sampling=sampling, num_samples=samples,
     )  # fmt: skip
+
+
+def _at_least_0(component: float, of: float) -> float:
+    """A component, 0 where it is negative or rounding."""
+    return component if component > 1e-12 * of else 0.0

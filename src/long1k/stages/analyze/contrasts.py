@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from long1k.stages.analyze.cells import ArmInfo, Grades
-from long1k.statistics.rates import crossed_mean
+from long1k.stages.analyze.tests import compare
 
 
 def contrasts_of(
@@ -41,21 +39,23 @@ def contrasts_of(
             wanted.append((arm.name, arm.against, f"{arm.description}, against {arm.against} ({tokens})"))
         elif arm.role == "baseline" and rungs:
             wanted.append((rungs[0].name, arm.name, "shortest rung against the untrained model"))
-    made = [_contrast(a, b, why, grades, confidence) for a, b, why in wanted]
+    margins = {arm.name: arm.margin for arm in arms}
+    made = [_contrast(a, b, why, grades, confidence, _margin(a, b, arms, margins)) for a, b, why in wanted]
     return [contrast for contrast in made if contrast is not None]
 
 
-def _contrast(a: str, b: str, why: str, grades: Mapping[str, Grades], confidence: float) -> dict[str, Any] | None:
-    """Accuracy of arm a minus that of arm b, on the same questions, seed by seed."""
+def _margin(a: str, b: str, arms: Sequence[ArmInfo], margins: Mapping[str, float | None]) -> float | None:
+    """The margin of a comparison: that of the arm which was made for it, the control or the later one."""
+    controls = {arm.name for arm in arms if arm.of == a or arm.role == "baseline"}
+    return margins.get(b) if b in controls else margins.get(a)
+
+
+def _contrast(
+    a: str, b: str, why: str, grades: Mapping[str, Grades], confidence: float, margin: float | None
+) -> dict[str, Any] | None:
+    """Accuracy of arm a minus that of arm b, on the same questions."""
     left, right = grades.get(a), grades.get(b)
-    if left is None or right is None or left.questions != right.questions:
+    if left is None or right is None:
         return None
-    if right.untrained:  # one model stands against every seed of the other arm
-        y_left, y_right = left.y_SQ, np.repeat(right.y_SQ, left.y_SQ.shape[0], axis=0)
-    else:
-        shared = [seed for seed in left.seeds if seed in right.seeds]
-        if not shared:
-            return None
-        y_left = left.y_SQ[[left.seeds.index(seed) for seed in shared]]
-        y_right = right.y_SQ[[right.seeds.index(seed) for seed in shared]]
-    return {"a": a, "b": b, "why": why, "difference": crossed_mean(y_left - y_right, confidence).as_dict()}
+    found = compare(f"{a} - {b}", left, right, confidence, margin)
+    return None if found is None else {"a": a, "b": b, "why": why, **found}
