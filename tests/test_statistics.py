@@ -288,7 +288,7 @@ def test_a_bend_is_said_only_if_its_interval_excludes_none(bend: tuple[float, fl
         ((0.03, 0.01, 0.05), "why: A is higher than B (+3.0 points, 95 % interval [+1.0, +5.0])."),
         ((-0.03, -0.05, -0.01), "why: A is lower than B"),
         ((0.03, -0.01, 0.05), "why (A − B): no difference found"),
-        ((0.03, None, None), "no difference found (+3.0 points, 95 % interval [no interval"),
+        ((0.03, None, None), "nothing can be said (+3.0 points, 95 % interval [no interval"),
     ],
 )
 def test_contrasts_are_said_by_their_intervals(difference: tuple[float, float | None, float | None], said: str) -> None:

@@ -90,6 +90,8 @@ def contrast_lines(name: str, contrast: Mapping[str, Any], confidence: float) ->
         line = f"{name}: {contrast['why']}: {a} is {side} than {b} ({figures})."
         if corrected is not None and corrected > 1 - confidence:
             line += " Among so many comparisons that may be chance."
+    elif difference["low"] is None:
+        line = f"{name}: {contrast['why']} ({a} − {b}): nothing can be said ({figures})."
     else:
         line = f"{name}: {contrast['why']} ({a} − {b}): no difference found ({figures})."
         if contrast.get("could_see") is not None:

@@ -18,36 +18,59 @@ def contrasts_of(
 ) -> list[dict[str, Any]]:
     """The comparisons that the arms were made for; amounts are those that were really trained on."""
 
+    margins = {arm.name: arm.margin for arm in arms}
+    made = [
+        _contrast(a, b, why, grades, confidence, margins.get(made_for))
+        for a, b, why, made_for in _wanted(arms, rungs, training)
+    ]
+    return [contrast for contrast in made if contrast is not None]
+
+
+def without_common(
+    arms: Sequence[ArmInfo],
+    rungs: Sequence[ArmInfo],
+    grades: Mapping[str, Grades],
+    training: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[str, str]]:
+    """Comparisons that cannot be made, as both arms have grades, but of other questions."""
+    return [
+        (a, b)
+        for a, b, *_ in _wanted(arms, rungs, training)
+        if a in grades and b in grades and not set(grades[a].questions) & set(grades[b].questions)
+    ]
+
+
+def _wanted(
+    arms: Sequence[ArmInfo], rungs: Sequence[ArmInfo], training: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[str, str, str, str]]:
+    """(first arm, second, why, the arm it was made for) of every comparison."""
+
     def amounts(a: str, b: str, key: str) -> str:
         one, two = (training.get(name, {}).get(key, 0) for name in (a, b))
         return f"{one:,} and {two:,} {key}"
 
-    wanted: list[tuple[str, str, str]] = []
+    wanted: list[tuple[str, str, str, str]] = []
     if len(rungs) >= 2:
         last, first = rungs[-1].name, rungs[0].name
-        wanted.append((last, first, f"longest against shortest rung ({amounts(last, first, 'samples')})"))
+        wanted.append((last, first, f"longest against shortest rung ({amounts(last, first, 'samples')})", last))
     for arm in arms:
         if arm.of is not None and arm.short is not None and arm.name in training:
             tokens = amounts(arm.of, arm.name, "tokens")
             how = "in short samples" if arm.kind == "token_matched" else "of repeated short samples"
             problems = amounts(arm.of, arm.name, "unique_problems").replace("unique_problems", "different problems")
-            wanted.append((arm.of, arm.name, f"long samples against as many tokens {how} ({tokens}; {problems})"))
+            wanted.append(
+                (arm.of, arm.name, f"long samples against as many tokens {how} ({tokens}; {problems})", arm.name)
+            )
             if arm.kind == "repeated":
-                wanted.append((arm.name, arm.short, "short samples repeated against the same ones seen less often"))
+                wanted.append(
+                    (arm.name, arm.short, "short samples repeated against the same ones seen less often", arm.name)
+                )
         elif arm.role != "rung" and arm.against is not None and arm.name in training:
             tokens = amounts(arm.name, arm.against, "tokens")
-            wanted.append((arm.name, arm.against, f"{arm.description}, against {arm.against} ({tokens})"))
+            wanted.append((arm.name, arm.against, f"{arm.description}, against {arm.against} ({tokens})", arm.name))
         elif arm.role == "baseline" and rungs:
-            wanted.append((rungs[0].name, arm.name, "shortest rung against the untrained model"))
-    margins = {arm.name: arm.margin for arm in arms}
-    made = [_contrast(a, b, why, grades, confidence, _margin(a, b, arms, margins)) for a, b, why in wanted]
-    return [contrast for contrast in made if contrast is not None]
-
-
-def _margin(a: str, b: str, arms: Sequence[ArmInfo], margins: Mapping[str, float | None]) -> float | None:
-    """The margin of a comparison: that of the arm which was made for it, the control or the later one."""
-    controls = {arm.name for arm in arms if arm.of == a or arm.role == "baseline"}
-    return margins.get(b) if b in controls else margins.get(a)
+            wanted.append((rungs[0].name, arm.name, "shortest rung against the untrained model", arm.name))
+    return wanted
 
 
 def _contrast(

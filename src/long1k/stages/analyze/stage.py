@@ -13,7 +13,7 @@ from typing import Any
 
 from long1k.errors import DataError
 from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, describe, grades_of, training_of
-from long1k.stages.analyze.contrasts import contrasts_of
+from long1k.stages.analyze.contrasts import contrasts_of, without_common
 from long1k.stages.analyze.data import data_of, data_verdict
 from long1k.stages.analyze.law import amount, law_of, num_terms
 from long1k.stages.analyze.published import published_of
@@ -77,10 +77,12 @@ def analyze(
         return read_manifest(out)
     started = time.time()
     begin(out, STAGE, settings, inputs)
-    benchmarks = []
+    benchmarks, empty = [], []
     for name in dict.fromkeys(cell.benchmark for cell in cells):
         made = _benchmark(name, [c for c in cells if c.benchmark == name], arms, confidence, root)
-        if made is not None:
+        if made is None:
+            empty.append(f"{name}: there are no grades of any arm.")
+        else:
             benchmarks.append(made)
     correct(benchmarks)
     for entry in benchmarks:
@@ -101,7 +103,7 @@ def analyze(
             f"{(1 - confidence) * comparisons:.1g} would exclude zero by chance; the corrected p of a comparison "
             "of arms allows for all of them (Holm).",
         ]
-    findings["verdict"] = [line for b in benchmarks for line in b["verdict"]] + data_verdict(findings)
+    findings["verdict"] = [line for b in benchmarks for line in b["verdict"]] + empty + data_verdict(findings)
     text = json.dumps(findings, indent=1, ensure_ascii=False)
     write_atomic(out / FINDINGS, text.encode())
     return finish(
@@ -147,12 +149,14 @@ def _benchmark(
     training = {arm["name"]: arm["training"] for arm in shown}
     law = law_of(rungs, grades, confidence)
     contrasts = contrasts_of(arms, rungs, grades, training, confidence)
+    apart = without_common(arms, rungs, grades, training)
     questions = max(len(one.questions) for one in grades.values())
     made: dict[str, Any] = {
         "benchmark": name, "questions": questions, "arms": shown, "law": law, "contrasts": contrasts,
     }  # fmt: skip
     made["_verdict"] = lambda: [
-        *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training)), *_once(name, grades),
+        *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training) if rungs else ""), *_once(name, grades),
+        *(f"{name}: {a} and {b} have no question in common and are not compared." for a, b in apart),
         *_failed(name, shown),
     ]  # fmt: skip
     return made

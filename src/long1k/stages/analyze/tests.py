@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 from scipy import stats
 
 from long1k.rows import derive_seed
@@ -37,11 +38,11 @@ def compare(
     if not shared:
         return None
     a, b = _of(left, shared), _of(right, shared)
-    made = (
-        _flat(a, b, confidence, margin)
-        if left.flat and right.flat
-        else _crossed(name, a, b, left, right, confidence, margin)
-    )
+    flat = left.flat and right.flat
+    if not flat and _settled(a) and _settled(b) and not parts_of([a, b], [1.0, -1.0]).varies:
+        # Outputs and seeds agree on every question, and all questions on the difference: one verdict a question.
+        a, b, flat = a[:1], b[:1], True
+    made = _flat(a, b, confidence, margin) if flat else _crossed(name, a, b, left, right, confidence, margin)
     return made | {"left_out": len(left.questions) + len(right.questions) - 2 * len(shared)}
 
 
@@ -50,6 +51,11 @@ def _of(grades: Grades, questions: Sequence[str]) -> Array:
         return grades.y_SQ
     place = {question: at for at, question in enumerate(grades.questions)}
     return grades.y_SQ[:, [place[question] for question in questions]]
+
+
+def _settled(y: Array) -> bool:
+    """Whether every question is always or never solved, by all seeds and samples."""
+    return bool(np.isin(y, (0.0, 1.0)).all() and (y == y[0]).all())
 
 
 def _flat(a: Array, b: Array, confidence: float, margin: float | None) -> dict[str, Any]:
