@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from long1k.errors import DataError, RecipeError
 from long1k.interop.outcomes import Scored, provenance_of, restore
-from long1k.interop.results import FORMATS, export_results, format_of, import_results
+from long1k.interop.results import FORMATS, format_of, import_results
+from long1k.interop.results_export import export_results
 from long1k.rows import Prediction, Score, content_id
 from long1k.stages.agree import agree
 from long1k.stages.rates import rates
@@ -44,7 +45,7 @@ def prediction(question: str, text: str, number: int = 0, **changes: Any) -> Pre
 
 
 def table(folder: Path, rows: Sequence[Prediction]) -> Manifest:
-    writer = TableWriter(folder, Prediction, stage="predict/2", config={"sampling": {"temperature": 0.6}}, inputs={})
+    writer = TableWriter(folder, Prediction, stage="predict/3", config={"sampling": {"temperature": 0.6}}, inputs={})
     writer.write_part(0, list(rows))
     return writer.commit(1)
 

@@ -89,7 +89,8 @@ def _export_results(
     predictions: Path, out: Path, format_name: str, scores: Path | None, option: list[str], provenance: bool | None
 ) -> bool:
     """Whether the format is one of predictions, which then are written."""
-    from long1k.interop.results import FORMATS, export_results
+    from long1k.interop.results import FORMATS
+    from long1k.interop.results_export import export_results
     from long1k.summary import rows_line
 
     if format_name not in FORMATS:
@@ -187,7 +188,8 @@ def _import_results(
     name: str | None, mapped: list[str],
 ) -> bool:  # fmt: skip
     """Whether the file is in the format of another harness, as said or as it looks; it then is read."""
-    from long1k.interop.results import FORMATS, exported_file, format_of, import_results
+    from long1k.interop.results import FORMATS, format_of, import_results
+    from long1k.interop.results_export import exported_file
     from long1k.summary import rows_line
 
     path = [exported_file(path[0]), *path[1:]]

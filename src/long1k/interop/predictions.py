@@ -10,11 +10,12 @@ from typing import Any
 
 from long1k.chat import split_thinking
 from long1k.errors import DataError, RecipeError
+from long1k.interop.outcomes import as_label
 from long1k.jsonlines import BadRow, field_name, half_surrogate, read_json_lines
 from long1k.rows import Prediction, Reject, content_id
 from long1k.tables import PART_ROWS, Manifest, TableWriter, file_digest, fingerprint, is_current, read_manifest
 
-STAGE = "import-predictions/2"
+STAGE = "import-predictions/3"
 _FIELDS = ("question", "answer", "response", "sample", "label", "benchmark", "finish_reason")
 
 
@@ -39,8 +40,9 @@ def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
     writer = TableWriter(out, Prediction, stage=STAGE, config=settings, inputs=inputs)
+    drawn: dict[tuple[str, str, str], int] = {}
     made = (
-        row if isinstance(row, BadRow) else _prediction(row, number, fields, name, arm)
+        row if isinstance(row, BadRow) else _prediction(row, number, fields, name, arm, drawn)
         for number, row in read_json_lines(path)
     )
     items: set[str] = set()
@@ -68,7 +70,12 @@ def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name
 
 
 def _prediction(
-    row: dict[str, Any], number: int, fields: Mapping[str, str], name: str, arm: str | None
+    row: dict[str, Any],
+    number: int,
+    fields: Mapping[str, str],
+    name: str,
+    arm: str | None,
+    drawn: dict[tuple[str, str, str], int],
 ) -> Prediction | BadRow:
     shown = json.dumps(row, ensure_ascii=True)[:2000]
     names = {field: field_name(field, row, fields) for field in _FIELDS}
@@ -83,17 +90,25 @@ def _prediction(
     benchmark = str(row.get(names["benchmark"]) or name)
     label = row.get(names["label"])
     run = str(row.get(arm)) if arm is not None else name
+    finish_reason = str(row.get(names["finish_reason"]) or "unknown")
+    for field, text in (("benchmark", benchmark), ("arm", run), ("finish_reason", finish_reason)):
+        fault = half_surrogate(text)
+        if fault is not None:
+            return BadRow(str(number), "invalid_unicode", f"{field}: {fault}", shown)
     split = split_thinking(response)
     sample = row.get(names["sample"])
+    if isinstance(sample, bool) or not isinstance(sample, int) or not 0 <= sample < 1 << 31:
+        sample = drawn.get((run, benchmark, question), 0)  # a question's outputs are its samples in their order
+    drawn[run, benchmark, question] = sample + 1
     return Prediction(
         prediction_id=content_id("y", name, str(number), question, response),
         problem_id=content_id("q", benchmark, question),
         benchmark=benchmark, question=question, answers=(str(row[names["answer"]]),),
         part_ids=(content_id("q", benchmark, question),), arm=f"{benchmark} / {run}",
-        train_seed=None, checkpoint=run, sample_index=sample if isinstance(sample, int) else 0, seed=None,
+        train_seed=None, checkpoint=run, sample_index=sample, seed=None,
         prompt_token_ids=(),
         text=response, token_ids=(), forced=(), thinking=split.thinking, answer_text=split.answer,
-        finish_reason=str(row.get(names["finish_reason"]) or "unknown"),
+        finish_reason=finish_reason,
         budget_flag=None, num_tokens=None, num_thinking_tokens=None, num_answer_tokens=None, engine="published",
-        label=bool(label) if isinstance(label, bool | int) else None,
+        label=as_label(label),
     )  # fmt: skip
