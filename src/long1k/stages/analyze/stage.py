@@ -155,7 +155,8 @@ def _benchmark(
         "benchmark": name, "questions": questions, "arms": shown, "law": law, "contrasts": contrasts,
     }  # fmt: skip
     made["_verdict"] = lambda: [
-        *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training) if rungs else ""), *_once(name, grades),
+        *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training) if rungs else ""),
+        *_once(name, grades),
         *(f"{name}: {a} and {b} have no question in common and are not compared." for a, b in apart),
         *_failed(name, shown),
     ]  # fmt: skip

@@ -38,11 +38,11 @@ def compare(
     if not shared:
         return None
     a, b = _of(left, shared), _of(right, shared)
-    flat = left.flat and right.flat
+    flat, over = left.flat and right.flat, "questions (one training seed: none over seeds)"
     if not flat and _settled(a) and _settled(b) and not parts_of([a, b], [1.0, -1.0]).varies:
         # Outputs and seeds agree on every question, and all questions on the difference: one verdict a question.
-        a, b, flat = a[:1], b[:1], True
-    made = _flat(a, b, confidence, margin) if flat else _crossed(name, a, b, left, right, confidence, margin)
+        a, b, flat, over = a[:1], b[:1], True, "questions (seeds and outputs agree on every one)"
+    made = _flat(a, b, confidence, margin, over) if flat else _crossed(name, a, b, left, right, confidence, margin)
     return made | {"left_out": len(left.questions) + len(right.questions) - 2 * len(shared)}
 
 
@@ -58,10 +58,10 @@ def _settled(y: Array) -> bool:
     return bool(np.isin(y, (0.0, 1.0)).all() and (y == y[0]).all())
 
 
-def _flat(a: Array, b: Array, confidence: float, margin: float | None) -> dict[str, Any]:
+def _flat(a: Array, b: Array, confidence: float, margin: float | None, over: str) -> dict[str, Any]:
     flips = mcnemar(a[0], b[0])
     counts = flips.both, flips.only_a, flips.only_b, flips.neither
-    over, total = "questions (one training seed: none over seeds)", sum(counts)
+    total = sum(counts)
     estimate = (flips.only_a - flips.only_b) / total
 
     def interval(level: float) -> Interval:
