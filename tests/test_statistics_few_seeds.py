@@ -125,7 +125,10 @@ def test_seeds_that_agree_by_chance_do_not_make_the_interval_vanish() -> None:
     alone = crossed_mean(y.mean(axis=0, keepdims=True))
     assert found.high is not None
     assert alone.high is not None
-    assert found.high - found.estimate >= 0.699 * (alone.high - alone.estimate)
+    inside = crossed_mean(y, bounds=(0.0, 1.0))
+    wilson = stats.binomtest(10, 120).proportion_ci(0.95, "wilson")
+    assert (inside.low, inside.high) == pytest.approx((wilson.low, wilson.high))
+    assert found.high - found.estimate >= 0.499 * (alone.high - alone.estimate)
 
 
 def test_detectable_after_the_run_is_half_the_interval_and_the_power() -> None:

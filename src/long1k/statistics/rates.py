@@ -32,8 +32,8 @@ __all__ = [
     "weighted_mean",
 ]
 
-# Where seeds happen to agree, what they show can be near 0: at least this share of what questions alone give is kept.
-FLOOR = 0.7
+# Where seeds happen to agree, what they show can be near 0: at least half of what questions alone give is kept.
+FLOOR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,12 @@ def crossed_mean(y_SQ: Array, confidence: float = 0.95, bounds: tuple[float, flo
     spread = share * (1 - share)
     if spread == 0:  # by rounding
         return interval_of(parts, confidence)
-    if len(y) == 1 and bool(np.isin(y, bounds).all()):  # one output a question: the binomial, known but for its rate
-        ratio = float(stats.norm.ppf(0.5 + confidence / 2)) ** 2 / parts.num_questions
-    else:
-        ratio = (_half_width(parts, confidence) / (most - least)) ** 2 / spread
+    # Of outputs that are right or wrong, as many independent ones are the least that can be known of their rate; of
+    # one output a question it is all: Wilson's own interval.
+    binary = bool(np.isin(y, bounds).all())
+    ratio = float(stats.norm.ppf(0.5 + confidence / 2)) ** 2 / y.size if binary else 0.0
+    if len(y) > 1 or not binary:
+        ratio = max(ratio, (_half_width(parts, confidence) / (most - least)) ** 2 / spread)
     centre = (share + ratio / 2) / (1 + ratio)
     half = float(np.sqrt(ratio * spread + ratio**2 / 4)) / (1 + ratio)
     low, high = (least + (most - least) * min(max(edge, 0.0), 1.0) for edge in (centre - half, centre + half))
