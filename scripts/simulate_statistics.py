@@ -330,9 +330,8 @@ def main() -> None:
     parser.add_argument("--only", choices=TABLES, action="append", help="one of the tables; repeatable")
     given = parser.parse_args()
     error = 100 * (0.0475 / given.studies) ** 0.5
-    print(
-        f"{given.studies:,} studies a case (flat: ten times as many); the standard error of a share near 95 % is {error:.2f} points."
-    )
+    print(f"{given.studies:,} studies a case (flat ones of rates and differences: ten times as many); the standard")
+    print(f"error of a share near 95 % is {error:.2f} points ({error / 10**0.5:.2f}).")
     for name in given.only or TABLES:
         print()
         for line in TABLES[name](given.studies):

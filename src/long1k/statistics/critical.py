@@ -14,8 +14,12 @@ the true B is: 94.0 to 96.1 % for ν = 1, 94.7 to 95.3 % for ν = 2, nearer for 
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 # (power, scale) by confidence and degrees of freedom of the seeds.
 _DEGREES = (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
@@ -33,19 +37,24 @@ _CONSTANTS: dict[float, tuple[tuple[float, float], ...]] = {
 
 def constants(seed_degrees: float, confidence: float) -> tuple[float, float]:
     """Power and scale, between the tabled ones: straight in 1/ν, and in the logarithm of 1 - confidence."""
-    levels = sorted(_CONSTANTS)
-    places = [-math.log(1 - level) for level in levels]
+    inverse, powers, scales = _at(confidence)
     at = 1 / max(seed_degrees, 1.0)
-    inverse = [1 / degrees for degrees in reversed(_DEGREES)]
-    found = []
-    for part in (0, 1):
-        # Logarithms, since both grow without bound towards ν = 1 and high confidence.
-        rows = [
-            float(np.interp(at, inverse, [math.log(pair[part]) for pair in reversed(_CONSTANTS[level])]))
-            for level in levels
+    return math.exp(float(np.interp(at, inverse, powers))), math.exp(float(np.interp(at, inverse, scales)))
+
+
+@cache
+def _at(confidence: float) -> tuple[Array, Array, Array]:
+    """1/ν, and the logarithms of power and scale at one confidence; logarithms, since both grow without bound."""
+    levels = sorted(_CONSTANTS)
+    places, at = [-math.log(1 - level) for level in levels], -math.log(1 - confidence)
+    found = [
+        [
+            float(np.interp(at, places, [math.log(_CONSTANTS[level][row][part]) for level in levels]))
+            for row in reversed(range(len(_DEGREES)))
         ]
-        found.append(math.exp(float(np.interp(-math.log(1 - confidence), places, rows))))
-    return found[0], found[1]
+        for part in (0, 1)
+    ]
+    return np.array([1 / degrees for degrees in reversed(_DEGREES)]), np.array(found[0]), np.array(found[1])
 
 
 def degrees_of(

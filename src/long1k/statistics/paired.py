@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -42,14 +43,18 @@ def mcnemar(a_Q: Array, b_Q: Array) -> Flips:
     if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
         raise ValueError("McNemar's test takes one output a question: 0 or 1")
     only_a, only_b = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
-    flipped = only_a + only_b
-    p = mid = 1.0
-    if flipped:
-        p = float(stats.binomtest(only_a, flipped).pvalue)
-        mid = min(1.0, p - float(stats.binom.pmf(only_a, flipped, 0.5)))
-        if only_a == only_b:  # the middle value lies in both tails
-            mid = 1.0
+    p, mid = _flip_p(only_a, only_b)
     return Flips(int(((a == 1) & (b == 1)).sum()), only_a, only_b, int(((a == 0) & (b == 0)).sum()), p, mid)
+
+
+@lru_cache(4096)
+def _flip_p(only_a: int, only_b: int) -> tuple[float, float]:
+    """Exact and mid-p of so many flips either way."""
+    flipped = only_a + only_b
+    if only_a == only_b:  # none, or the middle value, which lies in both tails
+        return 1.0, 1.0
+    p = float(stats.binomtest(only_a, flipped).pvalue)
+    return p, min(1.0, p - float(stats.binom.pmf(only_a, flipped, 0.5)))
 
 
 @dataclass(frozen=True, slots=True)
