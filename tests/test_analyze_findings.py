@@ -22,7 +22,7 @@ from long1k.tables import TableWriter
 Answers = Mapping[str, Sequence[int]]  # question -> one verdict a sample
 
 
-def put(root: Path, arm: str, seed: int, answers: Answers, benchmark: str = "bench") -> Cell:
+def put(root: Path, arm: str, seed: int, answers: Answers, benchmark: str = "bench", trained: bool = False) -> Cell:
     """Tables of one arm and seed."""
     cell = root / "arms" / arm / f"seed-{seed}"
     predictions, scores = [], []
@@ -41,7 +41,11 @@ def put(root: Path, arm: str, seed: int, answers: Answers, benchmark: str = "ben
         writer = TableWriter(folder, kind, stage="test/1", config={}, inputs={})
         writer.write_part(0, rows, [])
         writer.commit(1, {})
-    return Cell(arm, seed, benchmark, *folders, None, None)
+    if trained:  # a manifest is all that the analysis reads of a checkpoint
+        writer = TableWriter(cell / "train", Score, stage="test/1", config={}, inputs={})
+        writer.write_part(0, [], [])
+        writer.commit(1, {"steps": 5})
+    return Cell(arm, seed, benchmark, *folders, None, cell / "train" if trained else None)
 
 
 def asked(right: Sequence[int], samples: int = 1) -> dict[str, list[int]]:
@@ -168,6 +172,20 @@ def test_nothing_at_all_and_seeds_that_share_nothing(tmp_path: Path) -> None:
     third = tmp_path / "third"
     findings = found(third, [put(third, "a", 0, {"q1": [1], "q2": [0]}), put(third, "b", 0, {"q3": [1], "q4": [0]})])
     assert any("no question in common" in line for line in findings["verdict"])
+
+
+def test_training_once_is_said_and_an_untrained_model_is_no_seed(tmp_path: Path) -> None:
+    base = put(tmp_path, "a", 0, asked(HALF))
+    findings = found(tmp_path, [base, put(tmp_path, "b", 0, asked(MORE), trained=True)])
+    assert any("every arm was trained once; no interval here says what another" in line for line in findings["verdict"])
+    cells = [base, *(put(tmp_path, "b", seed, asked(y), trained=True) for seed, y in ((1, MORE), (2, HALF)))]
+    findings = found(tmp_path, cells)
+    difference = findings["benchmarks"][0]["contrasts"][0]["difference"]
+    assert (difference["over"], difference["num_seeds"]) == ("training seeds and questions", 2)
+    assert not any("trained once" in line for line in findings["verdict"])
+    cells[0] = put(tmp_path / "other", "a", 0, asked(HALF), trained=True)
+    difference = found(tmp_path, cells)["benchmarks"][0]["contrasts"][0]["difference"]
+    assert difference["over"].endswith("(none over the seeds of an arm that has one)")
 
 
 def test_holm_spans_the_benchmarks_of_a_study(tmp_path: Path) -> None:

@@ -104,14 +104,16 @@ def crossed_mean(y_SQ: Array, confidence: float = 0.95, bounds: tuple[float, flo
     return _interval(parts, low, high, confidence)
 
 
-def weighted_mean(arms: Sequence[Array], weights: Sequence[float] | Array, confidence: float = 0.95) -> Interval:
+def weighted_mean(
+    arms: Sequence[Array] | Array, weights: Sequence[float] | Array, confidence: float = 0.95
+) -> Interval:
     """Σ weight · mean(arm) with its interval: a difference, a slope, any contrast of arms on the same questions.
 
     Questions are paired across arms.  Seeds are not: each arm was trained with seeds of its own, and
     counts with its own degrees of freedom, so that two arms of two seeds have up to two, not one.
 
     Args:
-        arms: shape (seeds, questions) each; numbers of seeds may differ.
+        arms: shape (seeds, questions) each; numbers of seeds may differ. Or one array (arms, seeds, questions).
 
     Raises:
         ValueError: no tables of grades of the same questions.

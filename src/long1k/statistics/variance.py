@@ -76,7 +76,7 @@ def check_grades(y: Array) -> Array:
     return grades
 
 
-def parts_of(arms: Sequence[Array], weights: Sequence[float] | Array) -> Parts:
+def parts_of(arms: Sequence[Array] | Array, weights: Sequence[float] | Array) -> Parts:
     """Split the variance of Σ weight · mean(arm).
 
     Args:
