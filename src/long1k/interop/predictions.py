@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from itertools import islice
@@ -28,7 +29,7 @@ def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name
 
     Raises:
         DataError: the file is missing, or holds no usable row.
-        RecipeError: ``fields`` names something unknown.
+        RecipeError: ``fields`` or ``arm`` names something unknown.
     """
     unknown = sorted(set(fields) - set(_FIELDS))
     if unknown:
@@ -39,6 +40,7 @@ def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name
     inputs = {"file": file_digest(path)}
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
+    _check_columns(path, fields, arm)
     writer = TableWriter(out, Prediction, stage=STAGE, config=settings, inputs=inputs)
     drawn: dict[tuple[str, str, str], int] = {}
     made = (
@@ -47,7 +49,8 @@ def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name
     )
     items: set[str] = set()
     arms: set[str] = set()
-    parts, first = 0, ""
+    samples: set[tuple[str, str, int]] = set()
+    parts, first, same_sample = 0, "", 0
     while chunk := list(islice(made, PART_ROWS)):  # so much is held, and no more
         rows = [one for one in chunk if not isinstance(one, BadRow)]
         rejected = [
@@ -58,6 +61,10 @@ def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name
         if rejected and not first:
             first = f": {rejected[0].reason}: {rejected[0].evidence}"
         writer.write_part(parts, rows, rejected)
+        for row in rows:
+            sample = (row.arm, row.problem_id, row.sample_index)
+            same_sample += sample in samples
+            samples.add(sample)
         items |= {row.problem_id for row in rows}
         arms |= {row.arm for row in rows}
         parts += 1
@@ -66,7 +73,28 @@ def import_predictions(out: Path, path: Path, fields: Mapping[str, str], *, name
             f"no usable outputs in {path}{first}",
             "map its fields: --field question=… --field answer=… --field response=…",
         )
-    return writer.commit(parts, {"items": len(items), "arms": sorted(arms)})
+    return writer.commit(parts, {"items": len(items), "arms": sorted(arms), "same_sample": same_sample})
+
+
+def _check_columns(path: Path, fields: Mapping[str, str], arm: str | None) -> None:
+    """Refuse a named column that no row has: labels or runs would be lost without a word."""
+    wanted = {theirs: f"--field {ours}={theirs}" for ours, theirs in fields.items()}
+    if arm is not None:
+        wanted[arm] = f"--arm {arm}"
+    known: dict[str, None] = {}
+    for _, row in read_json_lines(path):
+        if isinstance(row, BadRow):
+            continue
+        known |= dict.fromkeys(row)
+        for name in [one for one in wanted if one in row]:
+            del wanted[name]
+        if not wanted:
+            return
+    if known:
+        name, option = next(iter(wanted.items()))
+        close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise RecipeError(f"{option}: no row of {path} has a field '{name}'", f"{hint}fields: {', '.join(known)}")
 
 
 def _prediction(

@@ -81,15 +81,15 @@ def format_of(path: Path) -> str | None:
 
 
 def import_results(
-    out: Path, path: Path, format_name: str, *, name: str, options: Mapping[str, str] | None = None,
-    scores: Path | None = None,
+    out: Path, path: Path | Sequence[Path], format_name: str, *, name: str | None = None,
+    options: Mapping[str, str] | None = None, scores: Path | None = None,
 ) -> Manifest:  # fmt: skip
-    """Read a file of outputs; rows that cannot be used are rejected with the reason.
+    """Read a file of outputs, or several into one table; rows that cannot be used are rejected with the reason.
 
     A row of several outputs counts as several rows in.  Memory holds one part, not the file.
 
     Args:
-        name: benchmark and run of outputs whose file states none.
+        name: benchmark and run of outputs whose file states none; None: the file's name.
         options: see the format's ``options``.
         scores: a folder for the verdicts that the file states, as a table of scores.
 
@@ -97,46 +97,60 @@ def import_results(
         DataError: the file is missing, of another format, or holds no usable output.
     """
     form = format_named(format_name, options or {})
-    if not form.looks_like(first_bytes(path, _HEAD_BYTES), path):
-        found = format_of(path)
-        what = f"it looks like {found}" if found else f"it begins with {first_bytes(path, 60)!r}"
-        mend = f"give --format {found}" if found else "of other files name the fields: --format jsonl --field answer=…"
-        raise DataError(f"{path} is no {format_name} file: {what}", mend)
-    settings: dict[str, Any] = {"format": format_name, "options": dict(options or {}), "name": name}
-    inputs = {"file": file_digest(path)}
+    paths = [path] if isinstance(path, Path) else list(path)
+    for one in paths:
+        _check_format(one, form, format_name)
+    named = [(one, name or one.name.split(".")[0]) for one in paths]
+    settings: dict[str, Any] = {"format": format_name, "options": dict(options or {}), "name": named[0][1]}
+    inputs = {"file": file_digest(paths[0])}
+    if len(paths) > 1:
+        settings["names"] = [text for _, text in named]
+        inputs = {f"file {number}": file_digest(one) for number, one in enumerate(paths)}
     if not is_current(out, fingerprint(IMPORT_STAGE, settings, inputs)):
-        _import(out, path, form, settings, inputs, name)
+        _import(out, named, form, settings, inputs)
     manifest = read_manifest(out)
     if scores is not None:
         _write_scores(scores, out, manifest, format_name)
     return manifest
 
 
+def _check_format(path: Path, form: ResultFormat, format_name: str) -> None:
+    if form.looks_like(first_bytes(path, _HEAD_BYTES), path):
+        return
+    found = format_of(path)
+    what = f"it looks like {found}" if found else f"it begins with {first_bytes(path, 60)!r}"
+    mend = f"give --format {found}" if found else "of other files name the fields: --format jsonl --field answer=…"
+    raise DataError(f"{path} is no {format_name} file: {what}", mend)
+
+
 def _import(
-    out: Path, path: Path, form: ResultFormat, settings: dict[str, Any], inputs: dict[str, str], name: str
+    out: Path, named: Sequence[tuple[Path, str]], form: ResultFormat, settings: dict[str, Any], inputs: dict[str, str]
 ) -> None:
+    """Write the table; of several files a row's key begins with the file's number."""
     writer = TableWriter(out, Prediction, stage=IMPORT_STAGE, config=settings, inputs=inputs)
     account = _Account()
     parts, usable, first = 0, 0, ""
-    stream = _rows(form, path, name, account)
     with pq.ParquetWriter(out / CARRIED, _CARRIED_SCHEMA, compression="zstd") as carried:
-        while chunk := _part(stream):
-            kept = [one for one in chunk if not isinstance(one, BadRow)]
-            rejected = [
-                Reject(one.reason, one.evidence[:500], path.name, one.source_row, one.row[:4000])
-                for one in chunk
-                if isinstance(one, BadRow)
-            ]
-            if rejected and not first:
-                first = f": {rejected[0].reason}: {rejected[0].evidence}"
-            writer.write_part(parts, [row for row, _ in kept], rejected)
-            columns = list(zip(*(values for _, values in kept), strict=True)) or [()] * 4
-            carried.write_table(
-                pa.Table.from_arrays([pa.array(c, pa.string()) for c in columns], schema=_CARRIED_SCHEMA)
-            )
-            parts, usable = parts + 1, usable + len(kept)
+        for number, (path, name) in enumerate(named):
+            stream = _rows(form, path, name, account, f"{number}:" if len(named) > 1 else "")
+            while chunk := _part(stream):
+                kept = [one for one in chunk if not isinstance(one, BadRow)]
+                rejected = [
+                    Reject(one.reason, one.evidence[:500], path.name, one.source_row, one.row[:4000])
+                    for one in chunk
+                    if isinstance(one, BadRow)
+                ]
+                if rejected and not first:
+                    first = f": {rejected[0].reason}: {rejected[0].evidence}"
+                writer.write_part(parts, [row for row, _ in kept], rejected)
+                columns = list(zip(*(values for _, values in kept), strict=True)) or [()] * 4
+                carried.write_table(
+                    pa.Table.from_arrays([pa.array(c, pa.string()) for c in columns], schema=_CARRIED_SCHEMA)
+                )
+                parts, usable = parts + 1, usable + len(kept)
     if not usable:
-        raise DataError(f"no usable outputs in {path}{first}", "the rows that stand there show what it holds")
+        names = ", ".join(str(path) for path, _ in named[:3])
+        raise DataError(f"no usable outputs in {names}{first}", "the rows that stand there show what it holds")
     writer.commit(parts, account.info(), beside=[out / CARRIED])
 
 
@@ -162,9 +176,11 @@ class _Account:
         self.items: set[str] = set()
         self.arms: set[str] = set()
         self.samples: dict[tuple[str, str], int] = {}
+        self.ids: set[str] = set()
 
     def take(self, row: Prediction) -> None:
         """Count an output that is kept."""
+        self.ids.add(row.prediction_id)
         self.labelled += row.label is not None
         self.items.add(row.problem_id)
         self.arms.add(row.arm)
@@ -177,7 +193,9 @@ class _Account:
         }  # fmt: skip
 
 
-def _rows(form: ResultFormat, path: Path, name: str, account: _Account) -> Iterator[tuple[Prediction, _Held] | BadRow]:
+def _rows(
+    form: ResultFormat, path: Path, name: str, account: _Account, prefix: str
+) -> Iterator[tuple[Prediction, _Held] | BadRow]:
     """Every output as a prediction with what is carried, or the reason why not."""
     for found in form.read(path):
         account.rows += 1
@@ -186,14 +204,16 @@ def _rows(form: ResultFormat, path: Path, name: str, account: _Account) -> Itera
             continue
         values: str | None = json.dumps(found.values, ensure_ascii=True)
         for number, outcome in enumerate(found.outcomes):
-            row, scores = _prediction(outcome, f"{found.key}/{number}", name, account)
+            row, scores = _prediction(outcome, f"{prefix}{found.key}/{number}", name, account)
             fault = unstorable_in(row)
+            if row.prediction_id in account.ids:  # an export of ours that was given twice
+                fault = ("duplicate", f"{row.prediction_id} was read already")
             if fault is not None:
                 yield bad_row(found.key, fault[0], f"output {number}: {fault[1]}", found.values)
                 continue
             account.take(row)
             judged = json.dumps([to_dict(one) for one in scores]) if scores else None
-            yield row, (row.prediction_id, found.key, values, judged)
+            yield row, (row.prediction_id, f"{prefix}{found.key}", values, judged)
             values = None
 
 

@@ -40,15 +40,12 @@ _REJECTED = "rejected.parquet"
 _BATCH_ROWS = 64
 
 
-def exported_file(path: Path) -> Path:
-    """The one file of outputs in a folder that ``export_results`` wrote; any other path as it is."""
+def exported_files(path: Path) -> list[Path]:
+    """The files of outputs in a folder that ``export_results`` wrote; any other path as it is."""
     manifest = read_manifest(path) if (path / MANIFEST).is_file() else None
     if manifest is None or manifest.stage != EXPORT_STAGE:
-        return path
-    names = [name for name in manifest.info["files"] if name != _REJECTED]
-    if len(names) != 1:
-        raise DataError(f"{path} holds {len(names)} files of outputs", f"name one of them: {', '.join(names[:5])}")
-    return path / str(names[0])
+        return [path]
+    return [path / str(name) for name in manifest.info["files"] if name != _REJECTED]
 
 
 def export_results(
@@ -134,9 +131,11 @@ def _groups(
 
     created = source.created
     if same:
-        name = str(source.config["name"])
-        about = About(name, name, name, created, source.rows_out, 1, provenance=False, imported=True)
-        yield _stem(name, name), about, _as_imported(folder, source, scored)
+        names = source.config.get("names") or [str(source.config["name"])]
+        for number, name in enumerate(names):
+            rows = _as_imported(folder, source, scored, f"{number}:" if len(names) > 1 else "")
+            about = About(name, name, name, created, source.rows_out, 1, provenance=False, imported=True)
+            yield _stem(name, name) + (f"-{number}" if names.count(name) > 1 else ""), about, rows
         return
     table = pa.concat_tables(
         pq.read_table(folder / name).replace_schema_metadata(None)
@@ -170,10 +169,11 @@ def _groups(
             yield _stem(arm, benchmark), about, (([one], None) for one in stream)
 
 
-def _as_imported(folder: Path, source: Manifest, scored: Any) -> Iterator[_Group]:
-    """The rows of the imported file again: its outputs, and the values they came with."""
+def _as_imported(folder: Path, source: Manifest, scored: Any, prefix: str) -> Iterator[_Group]:
+    """The rows of an imported file again: its outputs, and the values they came with."""
     held: list[tuple[Prediction, Any]]
-    for _, group in groupby(read_carried(folder, source), key=lambda one: one[1] and one[1]["row"]):
+    own = (one for one in read_carried(folder, source) if one[1] and str(one[1]["row"]).startswith(prefix))
+    for _, group in groupby(own, key=lambda one: one[1] and one[1]["row"]):
         held = list(group)
         yield [scored(row) for row, _ in held], json.loads(held[0][1]["values"])
 
