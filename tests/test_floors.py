@@ -44,6 +44,7 @@ TOP = (
     "cli_data",
     "cli_plan",
     "cli_curve",
+    "plan_power",
     "plan_text",
     "study_plan",
     "cli_train",
