@@ -5,6 +5,8 @@ Accuracies are in per cent, as printed; ``Point.accuracy`` is a share.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,7 +28,9 @@ class Benchmark(_Strict):
     """A benchmark of the paper."""
 
     questions: int
-    ours: tuple[str, ...] = Field(description="names or types of the same benchmark here")
+    ours: tuple[str, ...] = Field(
+        description="names of the same benchmark here, in lower case, letters and digits only"
+    )
 
 
 class PaperArm(_Strict):
@@ -120,6 +124,22 @@ def experiment(name: str) -> Experiment:
     return known[name]
 
 
+def experiments_named(names: Sequence[str]) -> list[str]:
+    """The experiments that names stand for: B is both B-a and B-b.
+
+    Raises:
+        ValueError: a name that no experiment has.
+    """
+    known = load_paper().experiments
+    made: list[str] = []
+    for name in names:
+        found = [one for one in known if one == name or one.split("-")[0] == name]
+        if not found:
+            raise ValueError(f"the paper has no experiment '{name}'; its experiments are {', '.join(known)}")
+        made += [one for one in found if one not in made]
+    return made
+
+
 def points(name: str, benchmark: str) -> list[Point]:
     """The published accuracies of an experiment on one benchmark, in the order of its arms.
 
@@ -134,9 +154,10 @@ def points(name: str, benchmark: str) -> list[Point]:
     ]
 
 
-def same_benchmark(ours: str, kind: str = "") -> str | None:
-    """The paper's benchmark that one of ours is, by its name or type; None if the paper has no such benchmark."""
+def same_benchmark(ours: str) -> str | None:
+    """The paper's benchmark that one of ours is by its name (math500, MATH-500, …); None if it has no such one."""
+    plain = re.sub(r"[^a-z0-9]", "", ours.lower())
     for name, benchmark in load_paper().benchmarks.items():
-        if ours.lower() in (name.lower(), *benchmark.ours) or kind in benchmark.ours:
+        if plain in benchmark.ours:
             return name
     return None

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError
+from long1k.stages.analyze.beside import beside_of
 from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, describe, grades_of, training_of
 from long1k.stages.analyze.contrasts import contrasts_of
 from long1k.stages.analyze.data import data_of, data_verdict
-from long1k.stages.analyze.law import amount, law_of, num_terms
+from long1k.stages.analyze.law import amount, law_lines, law_of, num_terms, predictors_of, series_of
 from long1k.stages.analyze.published import published_of
 from long1k.statistics.rates import crossed_mean
 from long1k.statistics.verdict import verdict
@@ -42,6 +43,7 @@ def analyze(
     study: Mapping[str, Any],
     published: Mapping[str, tuple[Path, Path]] | None = None,
     data: Mapping[str, Path] | None = None,
+    paper: Sequence[str] = (),
     confidence: float = 0.95,
     root: Path,
 ) -> Manifest:
@@ -51,6 +53,7 @@ def analyze(
         study: name, description and notes, shown on the page.
         published: name -> (predictions, scores) of outputs made elsewhere.
         data: arm -> Example table, for studies that make data only.
+        paper: experiments of the paper whose figures are laid beside ours.
         root: paths in the findings are relative to it.
 
     Raises:
@@ -59,6 +62,7 @@ def analyze(
     published, data = published or {}, data or {}
     settings: dict[str, Any] = {
         "study": dict(study), "confidence": confidence, "arms": [describe(a) for a in arms],
+        "paper": list(paper),
     }  # fmt: skip
     inputs: dict[str, str] = {}
     for c in cells:
@@ -85,6 +89,7 @@ def analyze(
         "benchmarks": benchmarks,
         "data": {name: data_of(path, root) for name, path in data.items()},
         "published": [published_of(name, *paths, confidence, root) for name, paths in published.items()],
+        "paper": [beside_of(name, benchmarks, confidence) for name in paper],
     }
     comparisons = sum(len(b["contrasts"]) + num_terms(b["law"]) for b in benchmarks)
     if comparisons > 1:
@@ -125,16 +130,20 @@ def _benchmark(
                 "rows": [str(cell.scores.relative_to(root)) for cell in own],
             }
         )
-    rungs = sorted(
-        (a for a in arms if a.role == "rung" and a.name in grades), key=lambda arm: (arm.target_tokens or 0, arm.name)
-    )
     training = {arm["name"]: arm["training"] for arm in shown}
-    law = law_of(rungs, grades, confidence)
+    series = series_of([arm for arm in arms if arm.name in grades], training)
+    rungs = [arm for arm, _ in series]
+    for arm, length in series:
+        next(one for one in shown if one["name"] == arm.name)["law_tokens"] = length
+    law = law_of(series, grades, confidence, name)
+    predictors = predictors_of(series, arms, grades, training, confidence)
     contrasts = contrasts_of(arms, rungs, grades, training, confidence)
     questions = len(next(iter(grades.values())).questions)
     return {
-        "benchmark": name, "questions": questions, "arms": shown, "law": law, "contrasts": contrasts,
-        "verdict": verdict(name, law, contrasts, rungs, confidence, amount(rungs, training)) + _failed(name, shown),
+        "benchmark": name, "questions": questions, "arms": shown, "law": law, "predictors": predictors,
+        "contrasts": contrasts,
+        "verdict": verdict(name, law, contrasts, rungs, confidence, amount(rungs, training))
+        + law_lines(name, law, predictors) + _failed(name, shown),
     }  # fmt: skip
 
 
