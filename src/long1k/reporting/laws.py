@@ -8,8 +8,8 @@ from typing import Any
 from long1k.reporting.charts import BASELINE, CONTROL, MUTED, RUNG, svg_of
 from long1k.reporting.text import clean, known, one_line, percent
 
-_COLOURS = (RUNG, CONTROL, BASELINE, "#2d7d46", "#8a6d00", "#a3165f", "#00757d")
-_DASHES = ([1, 0], [7, 3], [3, 3], [9, 3, 2, 3], [2, 2], [5, 2])
+_COLOURS = (CONTROL, RUNG, BASELINE, "#2d7d46", "#8a6d00", "#a3165f", "#00757d")
+_DASHES = ([3, 3], [1, 0], [7, 3], [9, 3, 2, 3], [2, 2], [5, 2])
 
 
 def shapes_chart(benchmark: Mapping[str, Any], width: int, height: int = 270) -> str | None:
@@ -67,18 +67,14 @@ def paper_chart(entry: Mapping[str, Any], width: int, height: int = 290) -> str 
         return None
     names = list(dict.fromkeys(row["series"] for row in rows))
     x = _length_axis(alt, [row["tokens"] for row in rows])
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        x=x, color=alt.Color("series:N", scale=_scale(alt, names), legend=_legend(alt, width)),
-        shape=alt.Shape(
-            "series:N", scale=alt.Scale(
-                domain=names, range=["diamond" if name.startswith("paper") else "circle" for name in names]
-            )
-        ),
-    )  # fmt: skip
+    colour = alt.Color("series:N", scale=_scale(alt, names), legend=_legend(alt, width))
+    forms = ["diamond" if name.startswith("paper") else "circle" for name in names]
+    shape = alt.Shape("series:N", scale=alt.Scale(domain=names, range=forms))
+    base = alt.Chart(alt.Data(values=rows)).encode(x=x, color=colour)
     y = alt.Y("value:Q", scale=alt.Scale(domain=[0, 100]), title="accuracy, %")
     bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.4).encode(y="low:Q", y2="high:Q")
     lines = base.mark_line(strokeWidth=1.4, opacity=0.6).encode(y=y, order="tokens:Q")
-    dots = base.mark_point(filled=True, opacity=1, size=60).encode(y=y)
+    dots = base.mark_point(filled=True, opacity=1, size=60).encode(y=y, shape=shape)
     chart = alt.layer(bars, lines, dots).properties(width=width - 62, height=height)
     spoken = "; ".join(f"{row['series']} at {row['tokens']:,.0f} tokens {row['value']:.1f} %" for row in rows)
     return svg_of(alt, chart, f"The paper's experiment {entry.get('experiment')} beside ours: {spoken}.")

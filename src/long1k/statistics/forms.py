@@ -61,7 +61,7 @@ class Fitted:
             return np.asarray(p @ _design(self.shape.name, u).T)
         if self.shape.name == "logit-linear":
             return np.asarray(special.expit(p @ _design(LINE, u).T))
-        basis = np.stack([_basis(self.shape.name, u, c, self.spread) for c in p[:, 2]])
+        basis = _basis(self.shape.name, u[None, :], p[:, 2:], self.spread)
         return np.asarray(p[:, :1] - p[:, 1:2] * basis)
 
 
@@ -141,7 +141,7 @@ def _logit(u: Array, y_BR: Array, whiten_RR: Array) -> tuple[Array, Array]:
     return parameters, squares
 
 
-def _basis(name: str, u: Array, c: float, spread: float) -> Array:
+def _basis(name: str, u: Array, c: float | Array, spread: float) -> Array:
     """What b is multiplied with; u is log2 of the length over that of the shortest rung."""
     if name == "saturating-power":
         return np.asarray(2.0 ** (-c * u))
@@ -150,12 +150,13 @@ def _basis(name: str, u: Array, c: float, spread: float) -> Array:
 
 def _saturating(name: str, u: Array, spread: float, y_BR: Array, whiten_RR: Array) -> tuple[Array, Array]:
     """For each value of c the rest is a line: the best of many values of c, for each draw."""
-    parameters = np.zeros((len(y_BR), 3))
-    squares = np.full(len(y_BR), np.inf)
-    for c in _POWERS if name == "saturating-power" else _SCALES:
-        design = np.column_stack([np.ones_like(u), -_basis(name, u, float(c), spread)])
-        found, rest = _least_squares(design, y_BR, whiten_RR)
-        better = rest < squares
-        parameters[better] = np.column_stack([found[better], np.full(int(better.sum()), c)])
-        squares = np.where(better, rest, squares)
-    return parameters, squares
+    grid_G = _POWERS if name == "saturating-power" else _SCALES
+    design_GRK = np.stack([np.column_stack([np.ones_like(u), -_basis(name, u, float(c), spread)]) for c in grid_G])
+    whitened_GRK = whiten_RR @ design_GRK
+    target_BR = y_BR @ whiten_RR.T
+    parameters_GBK = target_BR @ np.linalg.pinv(whitened_GRK).transpose(0, 2, 1)
+    squares_GB = ((target_BR - parameters_GBK @ whitened_GRK.transpose(0, 2, 1)) ** 2).sum(axis=2)
+    best_B = squares_GB.argmin(axis=0)
+    draws = np.arange(len(y_BR))
+    parameters = np.column_stack([parameters_GBK[best_B, draws], grid_G[best_B]])
+    return parameters, squares_GB[best_B, draws]

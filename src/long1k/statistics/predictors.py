@@ -18,6 +18,8 @@ from long1k.statistics.scaling import r_squared, solver
 
 SAME = 0.999
 """Correlation from which two quantities are one and the same to these arms."""
+STILL = 0.1
+"""Share of the main quantity's range, in doublings, up to which another counts as not varied: no gain can be read."""
 APART = 10.0
 """Variance inflation up to which two quantities are told apart (the usual rule of thumb)."""
 
@@ -46,11 +48,12 @@ class Pair:
     condition: float
     slope_first: Interval | None
     slope_second: Interval | None
+    r2: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Predictors:
-    """``constant``: quantities that do not vary; ``arms``: how many arms, of which how many rungs."""
+    """``constant``: quantities that do not vary, or too little to speak of."""
 
     num_arms: int
     constant: list[str]
@@ -85,7 +88,8 @@ def compare_predictors(
     """
     y = np.asarray(grades_ASQ, dtype=np.float64)
     logs = {name: np.log2(_positive(name, values, len(y))) for name, values in amounts.items()}
-    constant = [name for name, x in logs.items() if np.ptp(x) < 1e-6]
+    least = STILL * float(np.ptp(logs[main])) if main in logs else 0.0
+    constant = [name for name, x in logs.items() if np.ptp(x) <= max(1e-6, least if name != main else 0.0)]
     varied = {name: x for name, x in logs.items() if name not in constant}
     alone = [_alone(name, x, y, confidence) for name, x in varied.items()]
     pairs = []
@@ -128,7 +132,10 @@ def _pair(first: str, second: str, x: Array, z: Array, y: Array, confidence: flo
         return Pair(first, second, correlation, inflation, condition, None, None)
     solve = solver(design, np.ones(len(x)))
     slopes = [crossed_mean(np.tensordot(solve[at], y, 1), confidence) for at in (1, 2)]
-    return Pair(first, second, correlation, inflation, condition, *slopes)
+    means = y.mean(axis=(1, 2))
+    return Pair(
+        first, second, correlation, inflation, condition, slopes[0], slopes[1], r_squared(means, design @ solve @ means)
+    )
 
 
 # --- what may be said ---------------------------------------------------------------------------------------------
@@ -159,10 +166,11 @@ def predictor_lines(found: Predictors, main: str, names: Mapping[str, str]) -> l
                 f"at equal {names[pair.second]}: {_gain(pair.slope_first)} a doubling of {names[main]}; at equal "
                 f"{names[main]}: {_gain(pair.slope_second)} a doubling of {names[pair.second]} "
                 f"({found.num_arms} arms, correlation {pair.correlation:.2f}, variance inflation {pair.inflation:.1f}, "
-                f"condition number {pair.condition:.0f})"
+                f"condition number {pair.condition:.0f}, R² {pair.r2:.2f}; "
+                "the intervals do not cover that the fit may be the wrong one)"
             )
     if found.constant:
-        lines.append(f"equal in all of these arms: {', '.join(names[name] for name in found.constant)}")
+        lines.append(f"equal in all of these arms, or nearly: {', '.join(names[name] for name in found.constant)}")
     ranked = sorted(
         (one for one in found.alone if one.left_out_points is not None), key=lambda one: one.left_out_points or 0
     )

@@ -52,8 +52,9 @@ def compare_shapes(
     covariance_RR: Array | None = None,
     freedom: int | None = None,
     confidence: float = 0.95,
+    names: Sequence[str] = tuple(SHAPES),
 ) -> list[ShapeFit]:
-    """Fit every shape, in the order of SHAPES.
+    """Fit shapes, by default all, in the order of SHAPES.
 
     Args:
         weights_R: of the rungs, for the fits.
@@ -66,7 +67,7 @@ def compare_shapes(
     whiten, exact = np.diag(np.sqrt(weights)), _whitener(covariance_RR)
     places = np.geomspace(x.min(), x.max(), _PLACES)
     made = []
-    for shape in SHAPES.values():
+    for shape in (SHAPES[name] for name in names):
         if shape.num_parameters > len(np.unique(x)):
             continue
         found = fit(shape.name, x, y, whiten)
@@ -112,6 +113,13 @@ def _aicc(squares: float, num_rungs: int, num_parameters: int) -> float | None:
     if num_rungs - num_parameters - 2 <= 0 or squares < 1e-20:
         return None
     return num_rungs * float(np.log(squares / num_rungs)) + charge(num_rungs, num_parameters)
+
+
+def extra_charge(num_rungs: int, parameters: int) -> float | None:
+    """What AICc adds for the last of so many parameters; None where it is not defined."""
+    if num_rungs - parameters - 2 <= 0:
+        return None
+    return charge(num_rungs, parameters) - charge(num_rungs, parameters - 1)
 
 
 def charge(num_rungs: int, num_parameters: int) -> float:
@@ -186,12 +194,14 @@ def told_apart(shapes: Sequence[ShapeFit], num_rungs: int, confidence: float = 0
     without = [one.name for one in shapes if one.aicc is None]
     if without and ranked:
         lines.append(f"too few rungs for an AICc of {', '.join(without)}, or they lie on it exactly")
-    third = charge(num_rungs, 3) - charge(num_rungs, 2) if num_rungs > 5 else 0.0
-    if third > 2 * NEAR and any(one.num_parameters > 2 and one.delta is not None for one in far):
-        lines.append(
-            f"over {num_rungs} rungs AICc charges a third parameter with {third:.0f}, whatever it explains: "
-            "for those shapes see how well they foretell a rung that is left out"
-        )
+    for parameters, word in ((2, "second"), (3, "third")):
+        more = extra_charge(num_rungs, parameters)
+        if more is not None and more > 2 * NEAR and any(one.num_parameters == parameters for one in far):
+            lines.append(
+                f"over {num_rungs} rungs AICc charges a {word} parameter with {more:.0f}, whatever it explains: "
+                "see how well a shape foretells a rung that is left out"
+            )
+            break
     foretold = sorted(
         (one for one in shapes if one.left_out_points is not None), key=lambda one: one.left_out_points or 0
     )

@@ -13,7 +13,7 @@ from long1k.statistics.draws import draw_rungs, rung_covariance
 from long1k.statistics.predictors import compare_predictors, predictor_lines
 from long1k.statistics.rates import Array
 from long1k.statistics.scaling import Law, fit_law
-from long1k.statistics.shapes import as_dicts, compare_shapes, told_apart
+from long1k.statistics.shapes import NEAR, as_dicts, compare_shapes, extra_charge, told_apart
 from long1k.statistics.verdict import points, span
 
 QUANTITIES = {
@@ -26,6 +26,7 @@ QUANTITIES = {
 }
 """What a length may stand for; the first is what a ladder varies."""
 _MAIN = "sample_tokens"
+_RIVALS = ("tokens", "unique_problems")  # that the verdict speaks of; the others are on the page
 _SHAPE_DRAWS = 1000
 
 
@@ -137,20 +138,25 @@ def law_lines(name: str, law: Mapping[str, Any] | None, predictors: Mapping[str,
     """The verdict's sentences on shape, turn, and what length stands for."""
     lines = []
     if law is not None and law["shapes"] and law["said"]:
-        lines += [line for line in law["said"] if line.startswith(("shapes that miss", "by AICc"))]
+        # Over few rungs AICc charges a slope so much that only foretelling is a fair judge.
+        more = extra_charge(len(law["lengths"]), 2)
+        judge = "a rung that is left out" if more is None or more > 2 * NEAR else "by AICc"
+        lines += [line for line in law["said"] if line.startswith(("shapes that miss", judge))]
         if law["turn"] is not None and not law["turn"].startswith("no turn"):
             lines.append(law["turn"])
     for label in ("rungs", "all"):
         found = (predictors or {}).get(label)
         if found is not None:
-            kept = ("over these", "at equal") if label == "rungs" else ("at equal",)
-            lines += [line for line in found["said"] if line.startswith(kept) and "equal in all" not in line]
+            kept = ("over these",) if label == "rungs" else tuple(f"at equal {QUANTITIES[key]}:" for key in _RIVALS)
+            lines += [line for line in found["said"] if line.startswith(kept)]
     return [f"{name}: {line[:1].upper()}{line[1:]}." for line in lines]
 
 
-def num_terms(law: Mapping[str, Any] | None) -> int:
-    """Terms of a law that the verdict may speak of: the slope, and the bend where there is one."""
-    return 0 if law is None else 1 + (law["bend"] is not None)
+def num_terms(law: Mapping[str, Any] | None, predictors: Mapping[str, Any] | None = None) -> int:
+    """Terms that the verdict may speak of: the slope, the bend where there is one, and gains at equal tokens."""
+    pairs = (predictors or {}).get("all", {}).get("pairs", [])
+    beside = sum(2 for pair in pairs if pair["second"] in _RIVALS and pair["slope_first"] is not None)
+    return beside + (0 if law is None else 1 + (law["bend"] is not None))
 
 
 def amount(rungs: Sequence[ArmInfo], training: Mapping[str, Mapping[str, Any]]) -> str:

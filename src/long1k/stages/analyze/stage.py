@@ -91,7 +91,7 @@ def analyze(
         "published": [published_of(name, *paths, confidence, root) for name, paths in published.items()],
         "paper": [beside_of(name, benchmarks, confidence) for name in paper],
     }
-    comparisons = sum(len(b["contrasts"]) + num_terms(b["law"]) for b in benchmarks)
+    comparisons = sum(len(b["contrasts"]) + num_terms(b["law"], b["predictors"]) for b in benchmarks)
     if comparisons > 1:
         findings["notes"] = [
             *findings.get("notes", []),
