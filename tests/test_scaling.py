@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from long1k.statistics.draws import draw_rungs, percentiles, rung_covariance, rung_variances
+from long1k.statistics.draws import draw_rungs, freedom_of, percentiles, rung_covariance, rung_variances
 from long1k.statistics.forms import SHAPES, fit
 from long1k.statistics.predictors import compare_predictors, predictor_lines
 from long1k.statistics.published import fit_points, fit_two, points_words
-from long1k.statistics.scaling import fit_law
+from long1k.statistics.rates import crossed_mean
+from long1k.statistics.scaling import fit_law, weighted_sum
 from long1k.statistics.shapes import NEAR, as_dicts, compare_shapes, extra_charge, told_apart
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from simulate_law import measure
 
 LENGTHS = np.array([1000.0, 1500, 2000, 3000, 6000, 12000, 24000])
 EQUAL = np.eye(len(LENGTHS))
@@ -138,15 +145,44 @@ def _line_p(y: np.ndarray) -> float:
 # --- draws ------------------------------------------------------------------------------------------------
 
 
-def test_draws_have_the_spread_of_the_t_interval() -> None:
-    # Nothing varies but seeds: any weighted sum has the t interval of its values by seed.
-    rng = np.random.default_rng(1)
-    y = np.repeat(rng.standard_normal((4, 3, 1)), 30, axis=2)
-    contrast = np.array([-1.0, 0.0, 0.5, 0.5])
-    values = contrast @ y.mean(axis=2)
-    low, high = percentiles(draw_rungs(y, 60_000, 0) @ contrast, 0.95)
-    wanted = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
-    assert (low, high) == pytest.approx(wanted, rel=0.06)
+def test_draws_of_one_rungs_seeds_have_the_t_interval() -> None:
+    # Nothing varies but the seeds of one rung: its accuracy has their t interval.
+    y = np.repeat(np.array([[0.1, 0.4, 0.2]])[:, :, None], 30, axis=2)
+    low, high = percentiles(draw_rungs(y, 60_000, 0)[:, 0], 0.95)
+    values = y.mean(axis=2)[0]
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 2, values.mean(), stats.sem(values)), rel=0.05)
+
+
+@given(values=st.lists(st.floats(0.01, 9), min_size=1, max_size=8), seeds=st.integers(2, 6))
+def test_degrees_of_freedom_lie_between_one_rungs_and_all_of_them(values: list[float], seeds: int) -> None:
+    found = freedom_of(np.array(values), seeds)
+    assert seeds - 1 - 1e-9 <= found <= len(values) * (seeds - 1) + 1e-9
+    assert freedom_of(np.array([4.0]), seeds) == pytest.approx(seeds - 1)
+    assert freedom_of(np.full(5, 2.0), seeds) == pytest.approx(5 * (seeds - 1))
+    assert freedom_of(np.zeros(3), seeds) == seeds - 1
+
+
+def test_a_weighted_sum_of_one_rung_is_as_wide_as_its_seeds_and_questions_say() -> None:
+    y = grades(CURVES["flat"][:1], seeds=5, questions=4000, seed_sd=0.1)
+    low, high = weighted_sum(np.array([1.0]), y).low, weighted_sum(np.array([1.0]), y).high
+    values = y.mean(axis=2)[0]
+    wanted = stats.t.interval(0.95, 4, values.mean(), stats.sem(values))
+    assert (low, high) == pytest.approx(wanted, rel=0.1)
+    single = weighted_sum(np.array([1.0]), y[:, :1])
+    assert single == crossed_mean(y[0, :1])
+
+
+def test_the_law_covers_with_few_seeds_and_says_so_no_more_than_it_may() -> None:
+    for case in (
+        "slope, 2 seeds, they differ by 2 points",
+        "slope, 2 seeds, only the longest rung differs, by 5 points",
+    ):
+        found = measure(case, 120, seed=3)
+        assert 0.9 <= found["slope"] <= 1
+        assert found["slope from draws"] >= 0.9
+        assert found["bend excludes 0"] <= 0.1
+        assert found["lack of fit p < 0.05"] <= 0.1
+        assert found["inverted U"] <= 0.04
 
 
 def test_draws_of_questions_have_their_standard_error() -> None:

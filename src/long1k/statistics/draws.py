@@ -1,8 +1,9 @@
 """Draws of the rungs' accuracies as they might have been with other training seeds and other questions.
 
 Questions are resampled with replacement, the same ones for every rung.  Seeds are too few for that (of two, half of
-all resamples would hold one twice): the part of the seeds is drawn from the multivariate t distribution that their
-spread gives, with S - 1 degrees of freedom, so that for any weighted sum of rungs it has the width of the t interval.
+all resamples would hold one twice): what they add to a rung is drawn from a normal distribution of that rung's spread,
+widened to a t distribution.  Runs of different rungs are independent, so that the spreads of all rungs together
+decide its degrees of freedom; what a seed adds to all rungs alike would only make the bands too wide.
 Both parts hold the noise that is left beyond seed and question, which makes the bands a little wide.
 """
 
@@ -31,12 +32,28 @@ def draw_rungs(grades_RSQ: Array, num_draws: int, seed: int) -> Array:
     widen = np.sqrt(num_questions / max(1, num_questions - 1))
     drawn_BR = mean_R + widen * ((counts_BQ / num_questions) @ by_question_RQ.T - mean_R)
     if num_seeds > 1:
-        apart_RS = y.mean(axis=2) - mean_R[:, None]
-        normal_BS = rng.standard_normal((num_draws, num_seeds))
-        chi_B = np.sqrt(rng.chisquare(num_seeds - 1, size=num_draws) / (num_seeds - 1))
-        spread = np.sqrt(num_seeds * (num_seeds - 1))
-        drawn_BR = drawn_BR + (normal_BS / chi_B[:, None]) @ apart_RS.T / spread
+        variance_R = y.mean(axis=2).var(axis=1, ddof=1) / num_seeds
+        freedom = freedom_of(variance_R, num_seeds)
+        normal_BR = rng.standard_normal((num_draws, len(y)))
+        chi_B1 = np.sqrt(rng.chisquare(freedom, size=(num_draws, 1)) / freedom)
+        drawn_BR = drawn_BR + normal_BR * np.sqrt(variance_R) / chi_B1
     return np.asarray(drawn_BR)
+
+
+def freedom_of(variances: Array, num_seeds: int) -> float:
+    """Degrees of freedom of a sum of variances that were each estimated from so many seeds.
+
+    Welch's (1947) are too few, since estimated variances look more unequal than the true ones; with each square of a
+    variance replaced by its unbiased estimate they are too many. Their geometric mean is between (simulated in
+    ``scripts/simulate_law.py``).
+    """
+    squares = float((np.asarray(variances) ** 2).sum())
+    if squares <= 0:
+        return max(1.0, num_seeds - 1.0)
+    most = len(variances) * (num_seeds - 1)
+    ratio = float(np.asarray(variances).sum()) ** 2 / squares
+    few, many = ratio * (num_seeds - 1), min(most, ratio * (num_seeds + 1) - 2)
+    return float(max(1.0, np.sqrt(few * max(1.0, many))))
 
 
 def percentiles(values: Array, confidence: float) -> tuple[float, float]:
