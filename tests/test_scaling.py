@@ -14,7 +14,7 @@ from scipy import stats
 from long1k.statistics.draws import draw_rungs, freedom_of, percentiles, rung_covariance, rung_variances
 from long1k.statistics.forms import SHAPES, fit
 from long1k.statistics.predictors import compare_predictors, predictor_lines
-from long1k.statistics.published import fit_points, fit_two, points_words
+from long1k.statistics.published import find_turn, fit_points, fit_two, points_words
 from long1k.statistics.rates import crossed_mean
 from long1k.statistics.scaling import fit_law, weighted_sum
 from long1k.statistics.shapes import NEAR, as_dicts, compare_shapes, extra_charge, told_apart
@@ -336,3 +336,17 @@ def test_two_gains_and_their_product() -> None:
     assert fit_two(length, steps, only.tolist()).p_equal < 0.01
     with pytest.raises(ValueError, match="vary apart"):
         fit_two(length, [2 * value for value in length], only.tolist())
+
+
+def test_a_turn_through_points_is_found_or_left_open() -> None:
+    x = [1.0, 2, 3, 4, 5, 6]
+    hill = [0.3, 0.5, 0.6, 0.6, 0.5, 0.3]
+    found = find_turn(x, hill, 2000)
+    assert found.finding == "an inverted U"
+    assert found.top == pytest.approx(3.5)
+    assert "cannot be said" in find_turn(x, hill, 5).finding
+    rising = find_turn(x, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 2000)
+    assert rising.finding == "still rising at the last point"
+    assert rising.slope_last[0] == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="four different places"):
+        find_turn([1, 2, 3], [0.1, 0.2, 0.3], 30)

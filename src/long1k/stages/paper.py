@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import log2
 from typing import Any
 
 from long1k.paper import Experiment, Point, experiment, load_paper, points
 from long1k.statistics.forms import LINE
 from long1k.statistics.proportions import Difference, clopper_pearson, difference, possible_runs, wilson
-from long1k.statistics.published import TwoWay, fit_points, fit_two, points_words
+from long1k.statistics.published import TwoWay, find_turn, fit_points, fit_two, points_words
 from long1k.statistics.shapes import told_apart
 
 CONFIDENCE = 0.95
@@ -68,17 +69,13 @@ def _ladder(name: str, found: Experiment) -> Finding:
             left = "–" if one.left_out_points is None else f"{one.left_out_points:.2f}"
             lines.append(f"  {one.name:<24} {one.num_parameters:>10} {one.r2:>6.3f} {aicc:>7} {left:>17}")
         lines += [f"  {line}" for line in told_apart(law.shapes, len(lengths), CONFIDENCE)]
-        if law.top_tokens is not None:
-            where = "beyond the longest rung" if law.top_tokens > max(lengths) else "within the rungs"
-            lines.append(f"  a parabola through the points has its top at {law.top_tokens:,.0f} tokens, {where}")
+        lines.append(f"  {_turn_line(figures, [log2(length) for length in lengths], 'a doubling', 'tokens')}")
         lines += _steps_up(figures)
     return {"lines": lines, "laws": laws}
 
 
 def _nearest(curve: Sequence[tuple[float, float | None, float, float | None]], length: float) -> float:
     """The fitted value of a line in log2(length): between two places of its curve."""
-    from math import log2
-
     (a, _, low, _), (b, _, high, _) = curve[0], curve[-1]
     return low + (high - low) * (log2(length) - log2(a)) / (log2(b) - log2(a))
 
@@ -92,6 +89,24 @@ def _steps_up(figures: Sequence[Point]) -> list[str]:
     return lines
 
 
+def _turn_line(figures: Sequence[Point], x: Sequence[float], unit: str, what: str) -> str:
+    """Whether a parabola through the points turns."""
+    turn = find_turn(x, [figure.accuracy for figure in figures], figures[0].num_questions, CONFIDENCE)
+    first, last = (
+        f"{100 * e:+.1f} {_span(low, high, signed=True)}" for e, low, high in (turn.slope_first, turn.slope_last)
+    )
+    if turn.top is None:
+        where = "no top"
+    elif what == "tokens":
+        where = f"top at {2**turn.top:,.0f} tokens" if turn.top < 40 else "top beyond any length"
+    else:
+        where = f"top at {what} {turn.top:.1f}"
+    return (
+        f"a parabola through the points has {where}; its slope is {first} points {unit} at the first, {last} at the "
+        f"last: {turn.finding}"
+    )
+
+
 def _levels(name: str, found: Experiment) -> Finding:
     """Points over levels whose lengths are not known: only steps can be judged."""
     lines = []
@@ -102,6 +117,7 @@ def _levels(name: str, found: Experiment) -> Finding:
         figures = points(name, benchmark)
         lines += [f"  {f.arm}: {100 * f.accuracy:.2f} {_wilson(f)}" for f in figures]
         lines += _steps_up(figures)
+        lines.append(f"  {_turn_line(figures, [float(f.level or 0) for f in figures], 'a level', 'level')}")
         best = max(figures, key=lambda figure: figure.accuracy)
         if best is not figures[-1]:
             d = difference(figures[-1].accuracy, best.accuracy, best.num_questions, CONFIDENCE)

@@ -36,7 +36,6 @@ class PointsLaw:
     slope_weighted: float
     r2_weighted: float
     shapes: list[ShapeFit]
-    top_tokens: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -80,22 +79,63 @@ def fit_points(
     return PointsLaw(
         intercept, slope, r_squared(y, fitted), scatter, (slope - z, slope + z), error * float(np.abs(solve[1]).sum()),
         float((weighted @ y)[1]), r_squared(y, design @ (weighted @ y), 1 / variance),
-        compare_shapes(lengths, y, equal, confidence=confidence), _top(x, y),
+        compare_shapes(lengths, y, equal, confidence=confidence),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A parabola through published points: does it turn, and where?
+
+    ``slope_first`` and ``slope_last`` are its gains a step of x at the two ends, each as (estimate, low, high): an
+    inverted U needs the first above and the last below zero beyond doubt. The intervals are the wider ones of
+    those from the scatter and from the questions, as of ``PointsLaw``. ``top`` is where it is highest, None if nowhere.
+    """
+
+    slope_first: tuple[float, float, float]
+    slope_last: tuple[float, float, float]
+    top: float | None
+
+    @property
+    def finding(self) -> str:
+        """What may be said of the two ends."""
+        rises, falls = self.slope_first[1] > 0, self.slope_last[2] < 0
+        if rises and falls:
+            return "an inverted U"
+        if self.slope_last[1] > 0:
+            return "still rising at the last point"
+        return "whether it still rises at the last point, or falls already, cannot be said"
+
+
+def find_turn(x: Sequence[float], accuracies: Sequence[float], num_questions: int, confidence: float = 0.95) -> Turn:
+    """Fit a parabola and look at its ends (Lind & Mehlum, 2010).
+
+    Raises:
+        ValueError: fewer than four different places.
+    """
+    u, y = np.asarray(x, dtype=np.float64), np.asarray(accuracies, dtype=np.float64)
+    if len(np.unique(u)) < 4 or u.shape != y.shape:
+        raise ValueError("a turn needs one accuracy at each of at least four different places")
+    middle = u.mean()
+    design = np.column_stack([np.ones_like(u), u - middle, (u - middle) ** 2])
+    solve = np.linalg.pinv(design)
+    scatter = float(((y - design @ (solve @ y)) ** 2).sum()) / (len(u) - 3)
+    t = float(stats.t.ppf(0.5 + confidence / 2, len(u) - 3))
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    variances = binomial_variances(y, num_questions)
+    slopes = []
+    for end in (u.min(), u.max()):
+        row = solve[1] + 2 * (end - middle) * solve[2]
+        half = max(t * np.sqrt(scatter * (row**2).sum()), z * np.sqrt((row**2 * variances).sum()))
+        slopes.append((float(row @ y), float(row @ y - half), float(row @ y + half)))
+    _, b, c = solve @ y
+    return Turn(slopes[0], slopes[1], float(middle - b / (2 * c)) if c < -1e-12 else None)
 
 
 def binomial_variances(rates: Array, num_questions: int) -> Array:
     """Variances of rates over so many questions, as if two more had been asked, one right and one wrong."""
     shrunk = (np.asarray(rates, dtype=np.float64) * num_questions + 1) / (num_questions + 2)
     return np.asarray(shrunk * (1 - shrunk) / num_questions)
-
-
-def _top(x: Array, y: Array) -> float | None:
-    """Length at which the parabola through the points is highest; None without a top, or of fewer than four points."""
-    if len(np.unique(x)) < 4:
-        return None
-    c, b, _ = np.polyfit(x - x.mean(), y, 2)
-    return float(2.0 ** np.clip(x.mean() - b / (2 * c), -60, 60)) if c < -1e-12 else None
 
 
 @dataclass(frozen=True, slots=True)
