@@ -45,6 +45,7 @@ TOP = (
     "cli_plan",
     "cli_curve",
     "plan_power",
+    "cli_paper",
     "plan_text",
     "study_plan",
     "cli_train",
@@ -170,7 +171,7 @@ def test_a_recipe_takes_nothing_from_stages() -> None:
 def test_the_ground_floor_imports_no_room() -> None:
     ground = (
         "errors", "rows", "tables", "tokens", "chat", "jsonlines", "files", "readers", "parquet", "plugins", "progress",
-        "micro", "loops", "hub", "labels", "templates",
+        "micro", "loops", "hub", "labels", "templates", "paper",
     )  # fmt: skip
     found = {(name, other) for name in ground for other in GRAPH[f"long1k.{name}"] if _room(other) not in (*ground, "")}
     assert found == set()

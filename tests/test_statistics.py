@@ -176,15 +176,19 @@ def test_slope_and_fit_are_those_of_polyfit(seed: int, rungs: int, seeds: int) -
     y = np.random.default_rng(seed).random((rungs, seeds, 8))
     law = fit_law(LENGTHS[:rungs], y)
     x, means = np.log2(LENGTHS[:rungs]), y.mean(axis=(1, 2))
-    slope, intercept = np.polyfit(x, means, 1)
+    weights = np.array(law.weights)
+    slope, intercept = np.polyfit(x, means, 1, w=np.sqrt(weights))
     assert (law.slope.estimate, law.intercept) == pytest.approx((slope, intercept), abs=1e-9)
-    assert law.r2 == pytest.approx(np.corrcoef(x, means)[0, 1] ** 2, abs=1e-9)
+    middle = np.average(means, weights=weights)
+    unexplained = (weights * (means - intercept - slope * x) ** 2).sum() / (weights * (means - middle) ** 2).sum()
+    assert law.r2 == pytest.approx(1 - unexplained, abs=1e-9)
+    assert law.slope_equal_weights == pytest.approx(np.polyfit(x, means, 1)[0], abs=1e-9)
     cells = y.mean(axis=2)
     residual = cells - (intercept + slope * x)[:, None]
     assert law.r2_pooled == pytest.approx(1 - (residual**2).sum() / ((cells - cells.mean()) ** 2).sum(), abs=1e-9)
     assert (law.bend is None) == (rungs < 4)
     if law.bend is not None:
-        assert law.bend.estimate == pytest.approx(np.polyfit(x, means, 2)[0], abs=1e-7)
+        assert law.bend.estimate == pytest.approx(np.polyfit(x, means, 2, w=np.sqrt(weights))[0], abs=1e-7)
 
 
 def test_the_band_follows_the_line_and_ends_at_the_rungs() -> None:

@@ -34,6 +34,7 @@ from long1k.curation.config import CollectConfig
 from long1k.errors import RecipeError
 from long1k.generation.base import Sampling
 from long1k.grading import AUTO
+from long1k.paper import experiments_named
 from long1k.plugins import explain, load_plugin, validate
 from long1k.sources import SOURCES
 from long1k.templates import NAMES
@@ -102,6 +103,9 @@ class Recipe(Strict):
     )
     grader: str = Field(default=AUTO, description="of all benchmarks; auto: each benchmark's own")
     published: dict[str, Published] = Field(default_factory=dict)
+    paper: list[str] = Field(
+        default_factory=list, description="experiments of the paper (A, B, C, …) whose figures stand beside ours"
+    )
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     margin: float | None = Field(
         default=None, gt=0, le=100, description="difference in points up to which arms count as equivalent"
@@ -111,6 +115,11 @@ class Recipe(Strict):
         default_factory=dict, description="by benchmark, for the plan: rate, between, correlation, seed_points"
     )
     smoke: dict[str, Any] = Field(default_factory=dict, description="leaves that --smoke sets")
+
+    @field_validator("paper", mode="before")
+    @classmethod
+    def _experiments(cls, value: Any) -> Any:
+        return experiments_named([value] if isinstance(value, str) else value)
 
     @field_validator("seeds")
     @classmethod

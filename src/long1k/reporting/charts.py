@@ -35,7 +35,7 @@ def ladder(benchmark: Mapping[str, Any], width: int, *, height: int = 270, title
     import altair as alt
 
     arms = [arm for arm in benchmark.get("arms") or [] if known(arm["accuracy"].get("estimate"))]
-    rungs = [arm for arm in arms if arm.get("role") == "rung" and (arm.get("target_tokens") or 0) > 0]
+    rungs = [arm for arm in arms if _length(arm) > 0]
     others = [arm for arm in arms if arm not in rungs]
     if not arms:
         return None
@@ -201,9 +201,11 @@ def _marks(alt: Any, arms: Sequence[Mapping[str, Any]], x: Any, keys: Sequence[M
 
 
 def _rung_panel(alt: Any, rungs: Sequence[Mapping[str, Any]], law: Mapping[str, Any] | None, scale: Any) -> Any:
-    lengths = [arm["target_tokens"] for arm in rungs]
+    lengths = [_length(arm) for arm in rungs]
     room = 2 ** (0.06 * max(1.0, _doublings(lengths)))  # so that no mark touches the frame
-    ticks = alt.Axis(values=sorted(set(lengths)), format=",d", labelOverlap="greedy", grid=False)
+    ticks = alt.Axis(
+        values=sorted({round(length) for length in lengths}), format=",d", labelOverlap="greedy", grid=False
+    )
     domain = alt.Scale(type="log", base=2, domain=[min(lengths) / room, max(lengths) * room], nice=False)
     x = alt.X("tokens:Q", scale=domain, axis=ticks, title="tokens a sample (log scale)")
     y = {"scale": scale, "axis": alt.Axis(format=".0%", tickCount=6), "title": "accuracy"}
@@ -222,6 +224,12 @@ def _rung_panel(alt: Any, rungs: Sequence[Mapping[str, Any]], law: Mapping[str, 
             chart.mark_line(color=RUNG, strokeWidth=1.6, strokeDash=[6, 3]).encode(x=x, y=alt.Y("fit:Q", **y))
         )
     return alt.layer(*layers, *_marks(alt, rungs, x, [{"tokens": n} for n in lengths], y))
+
+
+def _length(arm: Mapping[str, Any]) -> float:
+    """Where an arm stands on the axis of lengths; 0 if it has no place there."""
+    tokens = arm.get("law_tokens") or (arm.get("target_tokens") if arm.get("role") == "rung" else 0)
+    return tokens if known(tokens) else 0.0
 
 
 def _within(value: float | None, scale: Any) -> float | None:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from long1k.errors import DataError
-from long1k.reporting import charts, page, samples, text  # what draws and fills in loads when a page is made
+from long1k.reporting import charts, laws, page, samples, text  # what draws and fills in loads when a page is made
 from long1k.rows import STATUSES
 from long1k.tables import (
     MANIFEST,
@@ -127,6 +127,7 @@ def _context(root: Path, findings: Mapping[str, Any], made: Mapping[str, Any]) -
             _group(arm, group, entry["rows"])
             for arm, entry in (findings.get("data") or {}).items() for group in entry.get("groups") or []
         ],
+        "paper": [laws.paper_context(entry) for entry in findings.get("paper") or []],
         "published": published, "collects": _collects(root), "samples": _samples(root, findings),
         "outputs": _outputs(root, benchmarks) + answers, "made": made, "statuses": STATUSES,
     }  # fmt: skip
@@ -165,7 +166,7 @@ def _benchmark(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": str(entry["benchmark"]), "questions": entry.get("questions"), "seeds": seeds,
         "over": _USUAL if any(arm["accuracy"].get("over") == _USUAL for arm in arms) else "",
-        "law": text.law_words(law) if law else None,
+        "law": text.law_words(law) if law else None, "shape": laws.law_context(entry),
         "law_pooled": f"{law['r2_pooled']:.2f}" if law and text.known(law.get("r2_pooled")) else None,
         # The drawings come from a parser that has escaped every name in them (see charts).
         "ladder": None if wide is None or narrow is None else (Markup(wide), Markup(narrow)),

@@ -1,27 +1,67 @@
 """The scaling law: accuracy = a + b · log2(length), with intervals over seeds and questions.
 
-Every coefficient of a least-squares fit is a weighted sum of the rungs' accuracies, hence a
-mean over (seed, question) of the same weighted sum of grades.  ``crossed_mean`` then gives
-its interval, questions paired across rungs.
+Rungs are weighted by the inverse of their variances.  Every coefficient of a least-squares fit is a weighted sum
+of the rungs' accuracies, hence a mean over (seed, question) of the same weighted sum of grades.  With one seed
+``crossed_mean`` gives its interval; with more, ``weighted_sum`` does, to which every rung's seeds are runs of
+their own.  Questions are paired across rungs in both.  Other shapes are compared with the line in ``shapes``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
+from long1k.statistics.draws import draw_rungs, freedom_of, percentiles, rung_variances
 from long1k.statistics.rates import Array, Interval, crossed_mean
+
+NUM_DRAWS = 2000
+_PLACES = 25  # at which the band is given
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """Where a curve of the second degree turns, if it does.
+
+    ``slope_short`` and ``slope_long`` are its gains a doubling at the shortest and at the longest rung: an inverted U
+    needs the first above and the second below zero, both beyond doubt (Lind & Mehlum, 2010).  ``tokens`` is the
+    length of the turn, ``low`` and ``high`` its interval (of the draws that turn the same way), ``inside_frac``
+    the share of all draws that have a top between the shortest and the longest rung.
+    """
+
+    slope_short: Interval
+    slope_long: Interval
+    tokens: float | None
+    low: float | None
+    high: float | None
+    inside_frac: float | None
+
+    @property
+    def finding(self) -> str:
+        """What may be said: inverted U, U, or neither."""
+        short, long = self.slope_short, self.slope_long
+        if not (short.excludes(0.0) and long.excludes(0.0)) or short.estimate * long.estimate > 0:
+            return "neither"
+        return "inverted U" if short.estimate > 0 else "U"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "slope_short": self.slope_short.as_dict(), "slope_long": self.slope_long.as_dict(), "tokens": self.tokens,
+            "low": self.low, "high": self.high, "inside_frac": self.inside_frac, "finding": self.finding,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
     """A fitted line.  ``slope`` is the gain a doubling of length; ``bend`` the quadratic term in log2.
 
-    ``r2`` is that of the rungs' mean accuracies, ``r2_pooled`` that of every seed's.
-    ``band`` holds (length, low, fitted, high).
+    ``slope_drawn`` is the slope's interval from the draws, ``slope_equal_weights`` the slope where all rungs weigh
+    alike.  ``r2`` is that of the rungs' mean accuracies, weighted; ``r2_pooled`` that of every seed's.
+    ``band`` holds (length, low, fitted, high), from the draws.
     """
 
     intercept: float
@@ -30,6 +70,10 @@ class Law:
     r2: float
     r2_pooled: float
     band: list[tuple[float, float | None, float, float | None]]
+    slope_drawn: tuple[float, float] | None
+    slope_equal_weights: float
+    weights: list[float]
+    top: Top | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -37,50 +81,138 @@ class Law:
             "intercept": self.intercept, "slope": self.slope.as_dict(),
             "bend": None if self.bend is None else self.bend.as_dict(),
             "r2": self.r2, "r2_pooled": self.r2_pooled, "band": [list(point) for point in self.band],
+            "slope_drawn": None if self.slope_drawn is None else list(self.slope_drawn),
+            "slope_equal_weights": self.slope_equal_weights, "weights": self.weights,
+            "top": None if self.top is None else self.top.as_dict(),
         }  # fmt: skip
 
 
-def fit_law(lengths: Sequence[float], grades_RSQ: Array, confidence: float = 0.95) -> Law:
-    """Fit accuracy against log2(length) by least squares.
+def fit_law(
+    lengths: Sequence[float], grades_RSQ: Array, confidence: float = 0.95, *, seed: int = 0, num_draws: int = NUM_DRAWS
+) -> Law:
+    """Fit accuracy against log2(length) by weighted least squares.
 
     Args:
         lengths: tokens of each rung, all different, at least two.
         grades_RSQ: shape (rungs, seeds, questions); the same questions in every cell.
+        seed: of the draws that the band is made of.
 
     Raises:
-        ValueError: fewer than two different lengths, or shapes that do not agree.
+        ValueError: fewer than two different lengths, shapes that do not agree, or grades that are not finite.
     """
     y = np.asarray(grades_RSQ, dtype=np.float64)
     x = np.log2(np.asarray(lengths, dtype=np.float64))
-    if y.ndim != 3 or y.shape[0] != len(x):
+    if y.ndim != 3 or y.shape[0] != len(x) or y.size == 0:
         raise ValueError(f"expected (rungs, seeds, questions) for {len(x)} rungs, got {y.shape}")
     if len(np.unique(x)) < 2:
         raise ValueError("a law needs at least two different lengths")
+    if not np.isfinite(y).all():
+        raise ValueError("grades must be finite numbers")
     rung_means = y.mean(axis=(1, 2))
+    weights = 1 / rung_variances(y)
+    weights /= weights.mean()
     design = np.column_stack([np.ones_like(x), x])
-    weights = np.linalg.pinv(design)  # coefficients = weights @ accuracies
-    intercept, slope = weights @ rung_means
-    fitted = design @ np.array([intercept, slope])
+    solve = solver(design, weights)  # coefficients = solve @ accuracies
+    intercept, slope_value = solve @ rung_means
+    fitted = design @ np.array([intercept, slope_value])
+    slope = weighted_sum(solve[1], y, confidence)
+    drawn = draw_rungs(y, num_draws, seed) if slope.low is not None else None
     cells = y.mean(axis=2)
-    bend = None
-    if len(x) >= 4:
-        quadratic = np.linalg.pinv(np.column_stack([np.ones_like(x), x, x**2]))[2]
-        bend = crossed_mean(np.tensordot(quadratic, y, 1), confidence)
-    band = []
-    for point in np.linspace(x.min(), x.max(), 25):
-        interval = crossed_mean(np.tensordot(np.array([1.0, point]) @ weights, y, 1), confidence)
-        band.append((float(2**point), interval.low, interval.estimate, interval.high))
     return Law(
         intercept=float(intercept),
-        slope=crossed_mean(np.tensordot(weights[1], y, 1), confidence),
-        bend=bend,
-        r2=_r2(rung_means, fitted),
-        r2_pooled=_r2(cells.ravel(), np.repeat(fitted, cells.shape[1])),
-        band=band,
+        slope=slope,
+        bend=_bend(x, weights, y, confidence) if len(np.unique(x)) >= 4 else None,
+        r2=r_squared(rung_means, fitted, weights),
+        r2_pooled=r_squared(cells.ravel(), np.repeat(fitted, cells.shape[1])),
+        band=_band(x, solve, rung_means, drawn, confidence),
+        slope_drawn=None if drawn is None else percentiles(drawn @ solve[1], confidence),
+        slope_equal_weights=float((np.linalg.pinv(design) @ rung_means)[1]),
+        weights=[float(weight) for weight in weights],
+        top=_top(x, weights, y, drawn, confidence) if len(np.unique(x)) >= 4 else None,
     )
 
 
-def _r2(observed: Array, fitted: Array) -> float:
-    total = float(((observed - observed.mean()) ** 2).sum())
+def weighted_sum(weights_R: Array, grades_RSQ: Array, confidence: float = 0.95) -> Interval:
+    """A weighted sum of the rungs' accuracies with an interval over seeds and questions.
+
+    The runs of different rungs are independent: the part of the seeds is the sum of every rung's, with the degrees of
+    freedom of all of them together, where taking the seeds of all rungs as pairs would leave S - 1. What a
+    seed adds to all rungs alike would make the interval too wide, not too narrow.
+    """
+    y = np.asarray(grades_RSQ, dtype=np.float64)
+    weights = np.asarray(weights_R, dtype=np.float64)
+    summed_SQ = np.tensordot(weights, y, 1)
+    whole = crossed_mean(summed_SQ, confidence)
+    _, num_seeds, num_questions = y.shape
+    if num_seeds == 1 or whole.low is None:
+        return whole
+    by_seed_RS, by_question_RQ = y.mean(axis=2), y.mean(axis=1)
+    seeds_R = weights**2 * by_seed_RS.var(axis=1, ddof=1) / num_seeds
+    rest_RSQ = y - by_question_RQ[:, None, :] - by_seed_RS[:, :, None] + y.mean(axis=(1, 2), keepdims=True)
+    noise_R = weights**2 * (rest_RSQ**2).sum(axis=(1, 2)) / ((num_seeds - 1) * (num_questions - 1))
+    # What is left beyond seed and question is in the questions' part already.
+    seeds = max(0.0, float(seeds_R.sum() - noise_R.sum() / (num_seeds * num_questions)))
+    questions = float((weights @ by_question_RQ).var(ddof=1)) / num_questions
+    variance = seeds + questions
+    if variance <= 0:
+        return whole
+    # Satterthwaite: the degrees of freedom of the sum of both parts.
+    share, freedom = float(seeds_R.sum()) / variance, freedom_of(seeds_R, num_seeds)
+    together = 1 / (share**2 / freedom + (questions / variance) ** 2 / (num_questions - 1))
+    half = float(stats.t.ppf(0.5 + confidence / 2, max(1.0, together)) * np.sqrt(variance))
+    return replace(whole, low=whole.estimate - half, high=whole.estimate + half)
+
+
+def solver(design: Array, weights: Array) -> Array:
+    """The matrix that takes accuracies to coefficients by weighted least squares, shape (coefficients, rungs)."""
+    root = np.sqrt(np.asarray(weights, dtype=np.float64))
+    return np.asarray(np.linalg.pinv(design * root[:, None]) * root[None, :])
+
+
+def r_squared(observed: Array, fitted: Array, weights: Array | None = None) -> float:
+    """Share of the (weighted) squared deviations from the (weighted) mean that a fit explains; 0 if there are none."""
+    w = np.ones_like(observed) if weights is None else np.asarray(weights, dtype=np.float64)
+    total = float((w * (observed - np.average(observed, weights=w)) ** 2).sum())
     # Rungs that are equal up to rounding leave nothing to explain.
-    return 0.0 if total < 1e-20 else 1.0 - float(((observed - fitted) ** 2).sum()) / total
+    return 0.0 if total < 1e-20 else 1.0 - float((w * (observed - fitted) ** 2).sum()) / total
+
+
+def _bend(x: Array, weights: Array, y: Array, confidence: float) -> Interval:
+    squared = solver(_parabola(x), weights)[2]
+    return weighted_sum(squared, y, confidence)
+
+
+def _parabola(x: Array) -> Array:
+    u = x - x.mean()  # the squared term does not change, and rounding is less
+    return np.column_stack([np.ones_like(u), u, u**2])
+
+
+def _band(
+    x: Array, solve: Array, means: Array, drawn: Array | None, confidence: float
+) -> list[tuple[float, float | None, float, float | None]]:
+    band = []
+    for point in np.linspace(x.min(), x.max(), _PLACES):
+        row = np.array([1.0, point]) @ solve
+        low, high = (None, None) if drawn is None else percentiles(drawn @ row, confidence)
+        band.append((float(2**point), low, float(row @ means), high))
+    return band
+
+
+def _top(x: Array, weights: Array, y: Array, drawn: Array | None, confidence: float) -> Top:
+    solve = solver(_parabola(x), weights)
+    middle, ends = x.mean(), (x.min(), x.max())
+    slopes = [weighted_sum(solve[1] + 2 * (end - middle) * solve[2], y, confidence) for end in ends]
+    _, b, c = solve @ y.mean(axis=(1, 2))
+    tokens = low = high = inside = None
+    if drawn is not None and abs(c) > 1e-12:
+        turns = drawn @ solve.T
+        alike = turns[:, 2] * c > 0
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            places = np.clip(middle - turns[:, 1] / (2 * turns[:, 2]), -60, 60)
+        tops = (turns[:, 2] < 0) & (places > ends[0]) & (places < ends[1])
+        inside = float(tops.mean())
+        tokens = float(2.0 ** np.clip(middle - b / (2 * c), -60, 60))
+        bend = weighted_sum(solve[2], y, confidence)
+        if bend.excludes(0.0):  # else the turn may lie anywhere, and has no interval
+            low, high = (float(2.0**end) for end in percentiles(places[alike], confidence))
+    return Top(slopes[0], slopes[1], tokens, low, high, inside)

@@ -125,6 +125,8 @@ def training_of(cell: Cell) -> dict[str, Any]:
         groups = read_manifest(cell.examples).info["groups"]
         found |= {"samples": sum(g["made"] for g in groups), "problems": sum(g["problems"] for g in groups)}
         found["unique_problems"] = sum(g["unique_problems"] for g in groups)
+        if found["samples"] and all("tokens" in g for g in groups):
+            found["mean_sample_tokens"] = sum(g["tokens"] for g in groups) / found["samples"]
         found["sample_tokens"] = [min(g["min_tokens"] for g in groups), max(g["max_tokens"] for g in groups)]
     if cell.checkpoint is not None:
         info = read_manifest(cell.checkpoint).info

@@ -1,4 +1,4 @@
-"""The law over the rungs of a ladder."""
+"""The law over the rungs of a ladder, the shapes it could have, and what its length stands for."""
 
 from __future__ import annotations
 
@@ -7,26 +7,156 @@ from typing import Any
 
 import numpy as np
 
+from long1k.rows import derive_seed
 from long1k.stages.analyze.cells import ArmInfo, Grades
-from long1k.statistics.scaling import fit_law
+from long1k.statistics.draws import draw_rungs, rung_covariance
+from long1k.statistics.predictors import compare_predictors, predictor_lines
+from long1k.statistics.rates import Array
+from long1k.statistics.scaling import Law, fit_law
+from long1k.statistics.shapes import NEAR, as_dicts, compare_shapes, extra_charge, told_apart
+from long1k.statistics.verdict import points, span
+
+QUANTITIES = {
+    "sample_tokens": "tokens a sample",
+    "problem_tokens": "tokens a problem",
+    "tokens": "tokens trained on",
+    "supervised_tokens": "supervised tokens trained on",
+    "steps": "optimiser steps",
+    "unique_problems": "different problems",
+}
+"""What a length may stand for; the first is what a ladder varies."""
+_MAIN = "sample_tokens"
+_RIVALS = ("tokens", "unique_problems")  # that the verdict speaks of; the others are on the page
+_SHAPE_DRAWS = 1000
 
 
-def law_of(rungs: Sequence[ArmInfo], grades: Mapping[str, Grades], confidence: float) -> dict[str, Any] | None:
-    """The law over all rungs, on the seeds and questions that every one of them has."""
-    cells = [grades[arm.name] for arm in rungs]
-    if len({arm.target_tokens for arm in rungs}) < 2 or any(cell.questions != cells[0].questions for cell in cells):
+def series_of(arms: Sequence[ArmInfo], training: Mapping[str, Mapping[str, Any]]) -> list[tuple[ArmInfo, float]]:
+    """The arms that a law is fitted to, each with its length in tokens, short to long.
+
+    The rungs of a ladder have their target; where there is no ladder, sets of solutions to the same problems have the
+    mean length of their samples.
+    """
+    found = [(arm, float(arm.target_tokens or 0)) for arm in arms if arm.role == "rung"]
+    if not found:
+        sets = [arm for arm in arms if arm.kind == "same_problems"]
+        found = [(arm, float(training.get(arm.name, {}).get("mean_sample_tokens", 0))) for arm in sets]
+        found = [(arm, length) for arm, length in found if length > 0]
+    return sorted(found, key=lambda pair: (pair[1], pair[0].name))
+
+
+def law_of(
+    series: Sequence[tuple[ArmInfo, float]], grades: Mapping[str, Grades], confidence: float, name: str = ""
+) -> dict[str, Any] | None:
+    """The law over all rungs, on the seeds and questions that every one of them has.
+
+    Args:
+        series: arms with their lengths.
+        name: of the benchmark; with it the draws for the bands are seeded.
+    """
+    lengths = [length for _, length in series]
+    stacked = _stacked([arm.name for arm, _ in series], grades)
+    if stacked is None or len(set(lengths)) < 2 or min(lengths) <= 0:
+        return None
+    seeds, y = stacked
+    seed = derive_seed(0, f"law {name}")
+    law = fit_law(lengths, y, confidence, seed=seed)
+    covariance, freedom = rung_covariance(y) if y.shape[2] > 1 else (None, None)
+    shapes = compare_shapes(
+        lengths, y.mean(axis=(1, 2)), np.array(law.weights), confidence=confidence, covariance_RR=covariance,
+        freedom=freedom, drawn_BR=None if law.slope.low is None else draw_rungs(y, _SHAPE_DRAWS, seed),
+    )  # fmt: skip
+    said = told_apart(shapes, len(lengths), confidence) if len(lengths) > 2 else []
+    return {**law.as_dict(), "seeds": seeds, "lengths": lengths, "shapes": as_dicts(shapes), "said": said,
+            "turn": _turn(law)}  # fmt: skip
+
+
+def _stacked(names: Sequence[str], grades: Mapping[str, Grades]) -> tuple[list[int], Array] | None:
+    """(seeds that all arms have, their grades as arms × seeds × questions); None if they cannot be laid together."""
+    cells = [grades[name] for name in names if name in grades]
+    if len(cells) != len(names) or not cells or any(cell.questions != cells[0].questions for cell in cells):
         return None
     seeds = [seed for seed in cells[0].seeds if all(seed in cell.seeds for cell in cells)]
     if not seeds:
         return None
-    lengths = [float(arm.target_tokens or 0) for arm in rungs]
-    stacked = np.stack([cell.y_SQ[[cell.seeds.index(seed) for seed in seeds]] for cell in cells])
-    return {**fit_law(lengths, stacked, confidence).as_dict(), "seeds": seeds}
+    return seeds, np.stack([cell.y_SQ[[cell.seeds.index(seed) for seed in seeds]] for cell in cells])
 
 
-def num_terms(law: Mapping[str, Any] | None) -> int:
-    """Terms of a law that the verdict may speak of: the slope, and the bend where there is one."""
-    return 0 if law is None else 1 + (law["bend"] is not None)
+def _turn(law: Law) -> str | None:
+    """Whether the curve turns, in words; None where that cannot be asked."""
+    top = law.top
+    if top is None:
+        return None
+    ends = (
+        f"slope at the shortest rung {points(top.slope_short.estimate)} {span(top.slope_short.as_dict())}, at the "
+        f"longest {points(top.slope_long.estimate)} {span(top.slope_long.as_dict())} a doubling"
+    )
+    if top.finding == "neither":
+        return f"no turn found between the shortest and the longest rung ({ends})"
+    where = f"{top.tokens:,.0f} tokens" if top.tokens is not None else "a length that is not known"
+    bounds = "" if top.low is None or top.high is None else f" [{top.low:,.0f}, {top.high:,.0f}]"
+    rises = "rises and then falls, an inverted U with its top"
+    kind = rises if top.finding == "inverted U" else "falls and then rises, a U with its bottom"
+    return f"the curve {kind} at {where}{bounds} ({ends})"
+
+
+def quantities_of(training: Mapping[str, Any]) -> dict[str, float]:
+    """What an arm's length may stand for, as far as it is known."""
+    found = {name: training.get(name) for name in ("tokens", "supervised_tokens", "steps", "unique_problems")}
+    mean = found["sample_tokens"] = training.get("mean_sample_tokens")
+    if mean and training.get("samples") and training.get("problems"):
+        found["problem_tokens"] = mean * training["samples"] / training["problems"]
+    return {name: float(value) for name, value in found.items() if value}
+
+
+def predictors_of(
+    series: Sequence[tuple[ArmInfo, float]],
+    arms: Sequence[ArmInfo],
+    grades: Mapping[str, Grades],
+    training: Mapping[str, Mapping[str, Any]],
+    confidence: float,
+) -> dict[str, Any] | None:
+    """What accuracy follows, over the rungs alone and over all trained arms; None without three rungs."""
+    known = {name: quantities_of(values) for name, values in training.items() if values and name in grades}
+    rungs = [arm.name for arm, _ in series if arm.name in known]
+    if len(rungs) < 3:
+        return None
+    everyone = [arm.name for arm in arms if arm.name in known]
+    made: dict[str, Any] = {"names": QUANTITIES}
+    for label, names in (("rungs", rungs), ("all", everyone)):
+        shared = [key for key in QUANTITIES if all(key in known[name] for name in names)]
+        stacked = _stacked(names, grades)
+        if _MAIN not in shared or stacked is None or (label == "all" and len(names) == len(rungs)):
+            continue
+        amounts = {key: [known[name][key] for name in names] for key in shared}
+        found = compare_predictors(amounts, stacked[1], _MAIN, confidence)
+        made[label] = {**found.as_dict(), "arms": names, "amounts": amounts,
+                       "said": predictor_lines(found, _MAIN, QUANTITIES)}  # fmt: skip
+    return made if len(made) > 1 else None
+
+
+def law_lines(name: str, law: Mapping[str, Any] | None, predictors: Mapping[str, Any] | None) -> list[str]:
+    """The verdict's sentences on shape, turn, and what length stands for."""
+    lines = []
+    if law is not None and law["shapes"] and law["said"]:
+        # Over few rungs AICc charges a slope so much that only foretelling is a fair judge.
+        more = extra_charge(len(law["lengths"]), 2)
+        judge = "a rung that is left out" if more is None or more > 2 * NEAR else "by AICc"
+        lines += [line for line in law["said"] if line.startswith(("shapes that miss", judge))]
+        if law["turn"] is not None and not law["turn"].startswith("no turn"):
+            lines.append(law["turn"])
+    for label in ("rungs", "all"):
+        found = (predictors or {}).get(label)
+        if found is not None:
+            kept = ("over these",) if label == "rungs" else tuple(f"at equal {QUANTITIES[key]}:" for key in _RIVALS)
+            lines += [line for line in found["said"] if line.startswith(kept)]
+    return [f"{name}: {line[:1].upper()}{line[1:]}." for line in lines]
+
+
+def num_terms(law: Mapping[str, Any] | None, predictors: Mapping[str, Any] | None = None) -> int:
+    """Terms that the verdict may speak of: the slope, the bend where there is one, and gains at equal tokens."""
+    pairs = (predictors or {}).get("all", {}).get("pairs", [])
+    beside = sum(2 for pair in pairs if pair["second"] in _RIVALS and pair["slope_first"] is not None)
+    return beside + (0 if law is None else 1 + (law["bend"] is not None))
 
 
 def amount(rungs: Sequence[ArmInfo], training: Mapping[str, Mapping[str, Any]]) -> str:

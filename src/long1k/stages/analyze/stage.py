@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError
+from long1k.stages.analyze.beside import beside_of
 from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, describe, grades_of, training_of
 from long1k.stages.analyze.contrasts import contrasts_of, without_common
 from long1k.stages.analyze.data import data_of, data_verdict
-from long1k.stages.analyze.law import amount, law_of, num_terms
+from long1k.stages.analyze.law import amount, law_lines, law_of, num_terms, predictors_of, series_of
 from long1k.stages.analyze.published import published_of
 from long1k.stages.analyze.tests import correct, variance_of
 from long1k.statistics.rates import crossed_mean
@@ -43,6 +44,7 @@ def analyze(
     study: Mapping[str, Any],
     published: Mapping[str, tuple[Path, Path]] | None = None,
     data: Mapping[str, Path] | None = None,
+    paper: Sequence[str] = (),
     confidence: float = 0.95,
     root: Path,
 ) -> Manifest:
@@ -52,6 +54,7 @@ def analyze(
         study: name, description and notes, shown on the page.
         published: name -> (predictions, scores) of outputs made elsewhere.
         data: arm -> Example table, for studies that make data only.
+        paper: experiments of the paper whose figures are laid beside ours.
         root: paths in the findings are relative to it.
 
     Raises:
@@ -60,6 +63,7 @@ def analyze(
     published, data = published or {}, data or {}
     settings: dict[str, Any] = {
         "study": dict(study), "confidence": confidence, "arms": [describe(a) for a in arms],
+        "paper": list(paper),
     }  # fmt: skip
     inputs: dict[str, str] = {}
     for c in cells:
@@ -94,8 +98,9 @@ def analyze(
         "benchmarks": benchmarks,
         "data": {name: data_of(path, root) for name, path in data.items()},
         "published": [published_of(name, *paths, confidence, root) for name, paths in published.items()],
+        "paper": [beside_of(name, benchmarks, confidence) for name in paper],
     }
-    comparisons = sum(len(b["contrasts"]) + num_terms(b["law"]) for b in benchmarks)
+    comparisons = sum(len(b["contrasts"]) + num_terms(b["law"], b["predictors"]) for b in benchmarks)
     if comparisons > 1:
         findings["notes"] = [
             *findings.get("notes", []),
@@ -143,19 +148,23 @@ def _benchmark(
         )
     if not grades:
         return None
-    rungs = sorted(
-        (a for a in arms if a.role == "rung" and a.name in grades), key=lambda arm: (arm.target_tokens or 0, arm.name)
-    )
     training = {arm["name"]: arm["training"] for arm in shown}
-    law = law_of(rungs, grades, confidence)
+    series = series_of([arm for arm in arms if arm.name in grades], training)
+    rungs = [arm for arm, _ in series]
+    for arm, length in series:
+        next(one for one in shown if one["name"] == arm.name)["law_tokens"] = length
+    law = law_of(series, grades, confidence, name)
+    predictors = predictors_of(series, arms, grades, training, confidence)
     contrasts = contrasts_of(arms, rungs, grades, training, confidence)
     apart = without_common(arms, rungs, grades, training)
     questions = max(len(one.questions) for one in grades.values())
     made: dict[str, Any] = {
-        "benchmark": name, "questions": questions, "arms": shown, "law": law, "contrasts": contrasts,
+        "benchmark": name, "questions": questions, "arms": shown, "law": law, "predictors": predictors,
+        "contrasts": contrasts,
     }  # fmt: skip
     made["_verdict"] = lambda: [
         *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training) if rungs else ""),
+        *law_lines(name, law, predictors),
         *_once(name, grades),
         *(f"{name}: {a} and {b} have no question in common and are not compared." for a, b in apart),
         *_failed(name, shown),

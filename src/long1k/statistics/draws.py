@@ -1,0 +1,100 @@
+"""Draws of the rungs' accuracies as they might have been with other training seeds and other questions.
+
+Questions are resampled with replacement, the same ones for every rung.  Seeds are too few for that (of two, half of
+all resamples would hold one twice): what they add to a rung is drawn from a normal distribution of that rung's spread,
+widened to a t distribution.  Runs of different rungs are independent, so that the spreads of all rungs together
+decide its degrees of freedom; what a seed adds to all rungs alike would only make the bands too wide.
+Both parts hold the noise that is left beyond seed and question, which makes the bands a little wide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def draw_rungs(grades_RSQ: Array, num_draws: int, seed: int) -> Array:
+    """Accuracies of the rungs in ``num_draws`` studies like this one, shape (draws, rungs).
+
+    Args:
+        grades_RSQ: shape (rungs, seeds, questions), the same questions in every cell.
+        seed: of the drawing; equal seeds, equal draws.
+    """
+    y = np.asarray(grades_RSQ, dtype=np.float64)
+    _, num_seeds, num_questions = y.shape
+    rng = np.random.default_rng(seed)
+    mean_R = y.mean(axis=(1, 2))
+    by_question_RQ = y.mean(axis=1)
+    counts_BQ = rng.multinomial(num_questions, np.full(num_questions, 1 / num_questions), size=num_draws)
+    # A resample of Q questions varies by (Q - 1) / Q of what it should.
+    widen = np.sqrt(num_questions / max(1, num_questions - 1))
+    drawn_BR = mean_R + widen * ((counts_BQ / num_questions) @ by_question_RQ.T - mean_R)
+    if num_seeds > 1:
+        variance_R = y.mean(axis=2).var(axis=1, ddof=1) / num_seeds
+        freedom = freedom_of(variance_R, num_seeds)
+        normal_BR = rng.standard_normal((num_draws, len(y)))
+        chi_B1 = np.sqrt(rng.chisquare(freedom, size=(num_draws, 1)) / freedom)
+        drawn_BR = drawn_BR + normal_BR * np.sqrt(variance_R) / chi_B1
+    return np.asarray(drawn_BR)
+
+
+def freedom_of(variances: Array, num_seeds: int) -> float:
+    """Degrees of freedom of a sum of variances that were each estimated from so many seeds.
+
+    Welch's (1947) are too few, since estimated variances look more unequal than the true ones; with each square of a
+    variance replaced by its unbiased estimate they are too many. Their geometric mean is between (simulated in
+    ``scripts/simulate_law.py``).
+    """
+    squares = float((np.asarray(variances) ** 2).sum())
+    if squares <= 0:
+        return max(1.0, num_seeds - 1.0)
+    most = len(variances) * (num_seeds - 1)
+    ratio = float(np.asarray(variances).sum()) ** 2 / squares
+    few, many = ratio * (num_seeds - 1), min(most, ratio * (num_seeds + 1) - 2)
+    return float(max(1.0, np.sqrt(few * max(1.0, many))))
+
+
+def percentiles(values: Array, confidence: float) -> tuple[float, float]:
+    """The middle part of the draws that holds ``confidence`` of them."""
+    low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def rung_variances(grades_RSQ: Array) -> Array:
+    """Variance of each rung's accuracy over questions and seeds, shape (rungs,); the weights are its inverse.
+
+    The part of the questions is each rung's own, as if two more questions had been asked, one right and one wrong: a
+    rung that is all right would else have no variance and all the weight.  The part of the seeds is too uncertain for
+    one rung alone; it is the mean over rungs.
+    """
+    y = np.asarray(grades_RSQ, dtype=np.float64)
+    num_rungs, num_seeds, num_questions = y.shape
+    low, high = float(y.min()), float(y.max())
+    by_question_RQ = np.concatenate(
+        [y.mean(axis=1), np.full((num_rungs, 1), low), np.full((num_rungs, 1), high)], axis=1
+    )
+    variance_R = by_question_RQ.var(axis=1, ddof=1) / num_questions
+    if num_seeds > 1:
+        variance_R = variance_R + y.mean(axis=2).var(axis=1, ddof=1).mean() / num_seeds
+    return np.asarray(variance_R) if high - low > 1e-9 * max(1.0, abs(high)) else np.ones(num_rungs)
+
+
+def rung_covariance(grades_RSQ: Array) -> tuple[Array, int | None]:
+    """Covariance of the rungs' accuracies, shape (rungs, rungs), and the degrees of freedom of its part of the seeds.
+
+    The part of the questions is their covariance over questions; what a seed adds beyond it is taken to be of one size
+    in all rungs and independent between them.
+    """
+    y = np.asarray(grades_RSQ, dtype=np.float64)
+    num_rungs, num_seeds, num_questions = y.shape
+    by_question_RQ = y.mean(axis=1)
+    covariance = np.atleast_2d(np.cov(by_question_RQ, ddof=1)) / num_questions
+    if num_seeds == 1:
+        return covariance, None
+    rest = y - y.mean(axis=2, keepdims=True) - by_question_RQ[:, None, :] + y.mean(axis=(1, 2))[:, None, None]
+    noise = (rest**2).sum(axis=(1, 2)).mean() / ((num_seeds - 1) * (num_questions - 1))
+    between = y.mean(axis=2).var(axis=1, ddof=1).mean()
+    seeds = max(0.0, float(between) - float(noise) / num_questions) / num_seeds
+    return covariance + seeds * np.eye(num_rungs), num_rungs * (num_seeds - 1)

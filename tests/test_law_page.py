@@ -1,0 +1,161 @@
+"""The law in the findings and on the page: from grades to sentences, tables and drawings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from long1k.reporting.laws import law_context, paper_chart, paper_context, shapes_chart
+from long1k.stages.analyze.beside import beside_of
+from long1k.stages.analyze.cells import ArmInfo, Grades
+from long1k.stages.analyze.law import law_lines, law_of, num_terms, predictors_of, quantities_of, series_of
+from long1k.stages.report import report
+from test_report import HOSTILE, Page, built, put_findings
+
+LENGTHS = (1000, 2000, 4000, 8000, 16000, 32000, 64000)
+CURVES = {
+    "line": [0.2 + 0.05 * k for k in range(7)],
+    "inverted": [0.2, 0.4, 0.5, 0.55, 0.5, 0.4, 0.2],
+    "right": [1.0] * 7,
+    "wrong": [0.0] * 7,
+    "tied": [0.5] * 7,
+}
+
+
+def grades_at(rate: float, seeds: int = 2, questions: int = 200, draw: int = 0) -> Grades:
+    hard = np.random.default_rng(7).random(questions)
+    noise = np.random.default_rng(draw).normal(0, 0.05, (seeds, questions))
+    y = (hard + noise < rate).astype(float)
+    names = [f"q{n}" for n in range(questions)]
+    return Grades(y, list(range(seeds)), names, {"correct": int(y.sum())}, 10.0, 0.0, False)
+
+
+def study(
+    curve: str, seeds: int = 2, rungs: int = 7
+) -> tuple[list[ArmInfo], dict[str, Grades], dict[str, dict[str, Any]]]:
+    """A ladder and a control with as many tokens in short samples."""
+    arms = [ArmInfo(f"L{n}", "rung", "ladder", n, None) for n in LENGTHS[:rungs]]
+    arms.append(ArmInfo("short", "control", "token_matched", 1000, f"L{LENGTHS[rungs - 1]}", "L1000"))
+    arms.append(ArmInfo("untrained", "baseline", "untrained", None, None))
+    grades = {arm.name: grades_at(CURVES[curve][at], seeds, draw=at) for at, arm in enumerate(arms[:rungs])}
+    grades["short"] = grades_at(0.3, seeds, draw=20)
+    training: dict[str, dict[str, Any]] = {
+        arm.name: {"samples": 100, "problems": 300, "unique_problems": 250 + at, "mean_sample_tokens": float(n),
+                   "steps": 50, "tokens": 400 * n, "supervised_tokens": 350 * n}
+        for at, (arm, n) in enumerate(zip(arms[:rungs], LENGTHS, strict=False))
+    }  # fmt: skip
+    longest = LENGTHS[rungs - 1]
+    training["short"] = training["L1000"] | {"tokens": 400 * longest, "supervised_tokens": 350 * longest}
+    training["untrained"] = {}
+    return arms, grades, training
+
+
+def entry_of(curve: str, name: str = "bench", seeds: int = 2, rungs: int = 7) -> dict[str, Any]:
+    """One benchmark of the findings, as the analysis makes it."""
+    arms, grades, training = study(curve, seeds, rungs)
+    series = series_of(arms, training)
+    law = law_of(series, grades, 0.95, name)
+    predictors = predictors_of(series, arms, grades, training, 0.95)
+    tokens = {arm.name: length for arm, length in series}
+    shown = [
+        {"name": arm.name, "role": arm.role, "target_tokens": arm.target_tokens, "law_tokens": tokens.get(arm.name),
+         "accuracy": {"estimate": float(grades[arm.name].y_SQ.mean()), "low": None, "high": None, "over": "x"}}
+        for arm in arms if arm.name in grades
+    ]  # fmt: skip
+    lines = law_lines(name, law, predictors)
+    return {"benchmark": name, "questions": 200, "arms": shown, "law": law, "predictors": predictors, "contrasts": [],
+            "verdict": lines}  # fmt: skip
+
+
+def test_a_line_is_said_to_be_one_and_rungs_do_not_tell_length_from_tokens() -> None:
+    entry = entry_of("line")
+    text = "\n".join(entry["verdict"])
+    assert "bench: By AICc the best shape is" in text
+    assert "tokens a sample and tokens a problem, tokens trained on, supervised tokens trained on rise and fall" in text
+    assert "no fit can say which of them" in text
+    assert "At equal tokens trained on:" in text  # the control pulls them apart
+    assert "inverted U" not in text
+    assert entry["law"]["turn"].startswith("no turn found")
+    assert num_terms(entry["law"], entry["predictors"]) == 4
+    assert entry["predictors"]["rungs"]["constant"][-2:] == ["steps", "unique_problems"]
+    assert json.loads(json.dumps(entry)) == entry
+
+
+def test_an_inverted_u_is_said_with_its_top() -> None:
+    entry = entry_of("inverted")
+    assert any("inverted U with its top at" in line for line in entry["verdict"])
+    top = entry["law"]["top"]
+    assert 4000 < top["low"] < top["tokens"] < top["high"] < 16000
+
+
+@pytest.mark.parametrize("curve", ["right", "wrong", "tied"])
+@pytest.mark.parametrize(("seeds", "rungs"), [(1, 2), (2, 3), (1, 5), (2, 7)])
+def test_nothing_that_varies_is_no_crash_and_no_claim(curve: str, seeds: int, rungs: int, tmp_path: Path) -> None:
+    entry = entry_of(curve, seeds=seeds, rungs=rungs)
+    text = "\n".join(entry["verdict"])
+    assert "inverted U" not in text
+    assert "nan" not in json.dumps(entry, allow_nan=False).split()
+    put_findings(tmp_path, {"name": "n", "benchmarks": [entry], "paper": [beside_of("A", [entry], 0.95)]})
+    report(tmp_path / "report", tmp_path)
+
+
+def test_what_cannot_be_laid_together_has_no_law() -> None:
+    arms, grades, training = study("line")
+    series = series_of(arms, training)
+    other = grades | {"L1000": grades_at(0.4, questions=50)}
+    assert law_of(series, other, 0.95) is None
+    assert predictors_of(series, arms, other, training, 0.95) is None
+    assert law_of(series[:1], grades, 0.95) is None
+    apart = grades | {"L1000": Grades(grades["L1000"].y_SQ, [8, 9], grades["L1000"].questions, {}, 1.0, 0.0, False)}
+    assert law_of(series, apart, 0.95) is None
+    assert predictors_of(series[:2], arms, grades, training, 0.95) is None
+    assert law_lines("bench", None, None) == []
+    assert num_terms(None) == 0
+
+
+def test_sets_of_the_same_problems_are_a_series_by_their_mean_length() -> None:
+    arms = [ArmInfo(f"set-{n}", "arm", "same_problems", None, None) for n in (2, 1, 3)]
+    training = {"set-1": {"mean_sample_tokens": 500.0}, "set-2": {"mean_sample_tokens": 900.0}, "set-3": {}}
+    assert [(arm.name, length) for arm, length in series_of(arms, training)] == [("set-1", 500.0), ("set-2", 900.0)]
+    assert quantities_of({"mean_sample_tokens": 600.0, "samples": 10, "problems": 20})["problem_tokens"] == 300
+    assert quantities_of({}) == {}
+
+
+def test_the_page_shows_shapes_quantities_and_the_paper(tmp_path: Path) -> None:
+    entry = entry_of("line")
+    put_findings(
+        tmp_path, {"name": "n", "benchmarks": [entry], "paper": [beside_of(name, [entry], 0.95) for name in "CEG"]}
+    )
+    page = Page(built(tmp_path))
+    assert not page.open
+    for words in (
+        "The shape of the law on bench", "logit-linear", "What length stands for on bench, over the rungs",
+        "over all trained arms", "The paper beside us: experiment C", "+2.32 points a doubling",
+        "Diamonds: the paper", "therefore 0.56", "budget forcing",
+    ):  # fmt: skip
+        assert words in page.text, words
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    entry = entry_of("line", name=HOSTILE)
+    put_findings(tmp_path, {"name": "n", "benchmarks": [entry], "paper": [beside_of("C", [entry], 0.95)]})
+    html = built(tmp_path)
+    assert "<script" not in html
+    assert "<img" not in html
+    assert not Page(html).open
+
+
+def test_drawings_need_something_to_draw() -> None:
+    assert shapes_chart({"arms": [], "law": None}, 400) is None
+    assert paper_chart({"rows": [], "ours": []}, 400) is None
+    assert law_context({"arms": [], "law": None}) is None
+    assert paper_context(beside_of("G", [], 0.95))["charts"] is None
+    drawn = shapes_chart(entry_of("line"), 620)
+    assert drawn is not None
+    assert "Shapes fitted to accuracy on bench: flat, log-linear" in drawn
+    steps = paper_chart(beside_of("D-steps", [], 0.95), 400)
+    assert steps is None  # points by steps have no place on an axis of lengths
