@@ -52,6 +52,7 @@ TOP = (
     "display_tokens",
     "provenance",
     "recipe",
+    "recipe_files",
     "cli_predict",
     "cli_score",
     "cli_doctor",

@@ -178,7 +178,7 @@ def _lengths(
 ) -> Lengths:
     if tokens is not None:
         return Lengths(((tokens, arm.planned_samples),), tokens, "--tokens")
-    folder = runs / recipe.name / "arms" / arm.data_arm / f"seed-{recipe.seeds[0]}" / "synthesize"
+    folder = runs / (recipe.arms_of or recipe.name) / "arms" / arm.data_arm / f"seed-{recipe.seeds[0]}" / "synthesize"
     if (folder / MANIFEST).is_file():
         return measured_lengths(folder)
     counts: list[tuple[int, int]] = []
