@@ -41,8 +41,8 @@ from long1k.templates import NAMES
 from long1k.training.config import ModelInit, TrainConfig
 
 __all__ = [
-    "RECIPES", "Base", "ChatSpec", "Published", "Recipe", "expand_arms", "find_recipe", "load_recipe", "make_benchmarks",
-    "make_samplings", "make_sources", "merged_sampling", "parse_leaf", "set_leaf",
+    "RECIPES", "Base", "ChatSpec", "Published", "Recipe", "expand_arms", "find_recipe", "load_recipe",
+    "make_benchmarks", "make_samplings", "make_sources", "merged_sampling", "parse_leaf", "set_leaf",
 ]  # fmt: skip
 
 
