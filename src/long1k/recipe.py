@@ -7,6 +7,7 @@ experiments and controls into arms, each with its samples and its training.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -65,6 +66,14 @@ class Base(Strict):
     seed: int = 0
 
 
+class BudgetCurves(Strict):
+    """Accuracy against tokens at inference, of the same checkpoints."""
+
+    of: str = Field(description="the benchmark that is answered freely")
+    forced: list[str] = Field(default_factory=list, description="benchmarks that ask the same under a sampling.budget")
+    cut: list[int] = Field(default_factory=list, description="tokens at which the free outputs are cut, too")
+
+
 class Published(Strict):
     """Outputs that somebody else published, to be graded here and compared with their labels."""
 
@@ -98,6 +107,7 @@ class Recipe(Strict):
     kept_out: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="benchmarks that are not asked here, and stay out of the pool all the same"
     )
+    budget_curves: BudgetCurves | None = None
     sampling: Sampling = Sampling()
     engine: dict[str, Any] = Field(
         default_factory=lambda: {"type": "transformers"}, description="what draws outputs: type and its keys"
@@ -195,12 +205,34 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
         make_sources(recipe.base.sources)
     make_benchmarks({**recipe.kept_out, **recipe.benchmarks})
     make_samplings(recipe)
+    _check_budgets(path, recipe)
     expand_arms(recipe)
     if recipe.arms_of is not None and recipe.train is None:
         raise RecipeError(
             f"{path}: the arms of '{recipe.arms_of}' are not trained (train: null)", f"leave out {ARMS_OF}"
         )
     return recipe
+
+
+def _check_budgets(path: Path, recipe: Recipe) -> None:
+    """Budgets are compared on the same questions, or not at all."""
+    if recipe.budget_curves is None:
+        return
+    plain = {name: {k: v for k, v in spec.items() if k != "sampling"} for name, spec in recipe.benchmarks.items()}
+    free = recipe.budget_curves.of
+    for name in (free, *recipe.budget_curves.forced):
+        if name not in plain:
+            raise RecipeError(
+                f"{path}: budget_curves names the benchmark '{name}', which is not there",
+                f"benchmarks: {', '.join(plain) or 'none'}",
+            )
+        if plain[name] != plain[free]:
+            raise RecipeError(
+                f"{path}: budget_curves compares '{name}' with '{free}', which asks other questions",
+                "let the two differ in their sampling alone",
+            )
+    if any(limit < 1 for limit in recipe.budget_curves.cut):
+        raise RecipeError(f"{path}: budget_curves.cut holds a limit below one token", "give positive numbers")
 
 
 def _make(specs: Mapping[str, dict[str, Any]], known: Mapping[str, str], kind: str) -> list[tuple[str, Any]]:

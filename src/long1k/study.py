@@ -42,6 +42,7 @@ from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_samplings, 
 from long1k.rows import Example, Trace, canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.collect import collect
+from long1k.stages.curve import curve
 from long1k.stages.predict import EngineSpec, is_predicted, predict
 from long1k.stages.report import report
 from long1k.stages.score import score
@@ -310,11 +311,29 @@ def _analyze(
     infos = [
         ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of, a.short, a.against, a.description) for a in study.arms
     ]
+    budgets = recipe.budget_curves
     about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
     return analyze(
         study.root / "analyze", cells, infos, study=about, published=published, data=data,
-        confidence=recipe.confidence, root=study.root,
+        confidence=recipe.confidence, budgets=None if budgets is None else budgets.model_dump(),
+        curves=_curves(study, cells), root=study.root,
     )  # fmt: skip
+
+
+def _curves(study: Study, cells: Sequence[Cell]) -> dict[tuple[str, int], Path]:
+    """The free outputs of every cell, cut at the limits of ``budget_curves``: (arm, seed) -> folder."""
+    spec = study.recipe.budget_curves
+    if spec is None or not spec.cut:
+        return {}
+    made = {}
+    for cell in cells:
+        if cell.benchmark == spec.of:
+            folder = made[cell.arm, cell.seed] = study.folder(cell.arm, cell.seed) / "curve" / spec.of
+            curve(
+                folder, cell.predictions, budgets=spec.cut, chat=study.chat, grader_name=study.grader(spec.of),
+                confidence=study.recipe.confidence,
+            )  # fmt: skip
+    return made
 
 
 def analyze_run(root: Path) -> Manifest:

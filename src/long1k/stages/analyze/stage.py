@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError
+from long1k.stages.analyze.budgets import budgets_of
 from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, describe, grades_of, training_of
 from long1k.stages.analyze.contrasts import contrasts_of
 from long1k.stages.analyze.data import data_of, data_verdict
@@ -43,6 +44,8 @@ def analyze(
     published: Mapping[str, tuple[Path, Path]] | None = None,
     data: Mapping[str, Path] | None = None,
     confidence: float = 0.95,
+    budgets: Mapping[str, Any] | None = None,
+    curves: Mapping[tuple[str, int], Path] | None = None,
     root: Path,
 ) -> Manifest:
     """Write findings.json; a finished analysis of the same scores is left alone.
@@ -51,6 +54,8 @@ def analyze(
         study: name, description and notes, shown on the page.
         published: name -> (predictions, scores) of outputs made elsewhere.
         data: arm -> Example table, for studies that make data only.
+        budgets: which benchmarks make curves of accuracy against tokens (see ``budgets_of``), or None.
+        curves: for each (arm, seed) the folder of its outputs cut at smaller limits.
         root: paths in the findings are relative to it.
 
     Raises:
@@ -60,7 +65,11 @@ def analyze(
     settings: dict[str, Any] = {
         "study": dict(study), "confidence": confidence, "arms": [describe(a) for a in arms],
     }  # fmt: skip
-    inputs: dict[str, str] = {}
+    if budgets is not None:
+        settings["budgets"] = dict(budgets)
+    inputs: dict[str, str] = {
+        f"curve/{arm}/{seed}": read_manifest(path).digest for (arm, seed), path in (curves or {}).items()
+    }
     for c in cells:
         for kind in ("predictions", "scores", "examples", "checkpoint"):
             folder = getattr(c, kind)
@@ -86,6 +95,9 @@ def analyze(
         "data": {name: data_of(path, root) for name, path in data.items()},
         "published": [published_of(name, *paths, confidence, root) for name, paths in published.items()],
     }
+    at_equal_tokens = budgets_of(budgets, cells, arms, curves or {}, confidence) if budgets else None
+    if at_equal_tokens is not None:
+        findings["budgets"] = at_equal_tokens
     comparisons = sum(len(b["contrasts"]) + num_terms(b["law"]) for b in benchmarks)
     if comparisons > 1:
         findings["notes"] = [
@@ -94,6 +106,7 @@ def analyze(
             f"{(1 - confidence) * comparisons:.1g} would exclude zero by chance.",
         ]
     findings["verdict"] = [line for b in benchmarks for line in b["verdict"]] + data_verdict(findings)
+    findings["verdict"] += at_equal_tokens["verdict"] if at_equal_tokens is not None else []
     text = json.dumps(findings, indent=1, ensure_ascii=False)
     write_atomic(out / FINDINGS, text.encode())
     return finish(
