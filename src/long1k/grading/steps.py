@@ -46,7 +46,8 @@ class StepsGrader:
 
 def thinking_of(case: Case) -> str:
     """What stands in the output before its answer, tags left out."""
-    before = case.output[: len(case.output) - len(case.text or "")] if case.text is not None else case.output
+    at = case.output.rfind(case.text) if case.text else len(case.output)
+    before = case.output[: at if at >= 0 else len(case.output)]
     return re.sub(r"<[^>]*>", "", before).strip()
 
 
