@@ -1,8 +1,8 @@
-"""Runs the twins of the studies, each from scratch in a folder of its own, and prints what they find as a Markdown table.
+"""Runs the twins of the studies, each from scratch in a folder of its own, and prints their findings as Markdown.
 
-    python scripts/run_twins.py --runs twins                      all twelve; an existing folder is emptied first
+    python scripts/run_twins.py --runs twins                      all twelve; twins/NAME is emptied first
     python scripts/run_twins.py --runs twins --only steps-cpu --only words-cpu
-    python scripts/run_twins.py --runs twins --shared             one folder: a base model and checkpoints made once serve all
+    python scripts/run_twins.py --runs twins --shared             one folder: base model and checkpoints are made once
     python scripts/run_twins.py --runs twins --read               runs nothing, prints what lies there
 
 Seconds are wall time of `long1k run`, with everything a twin stands on unless --shared.  Exit code 1 if a twin failed.
@@ -40,7 +40,7 @@ def main() -> int:
     failed = [] if options.read else [name for name in wanted if not run(name, options)]
     print("\n".join(table(wanted, options)))
     for name in failed:
-        print(f"\n{name} failed: see {folder(name, options) / 'log.txt'}")
+        print(f"\n{name} failed: see {log(name, options)}")
     return 1 if failed else 0
 
 
@@ -54,6 +54,11 @@ def found(name: str, options: argparse.Namespace) -> Path:
     return folder(name, options) / ("smoke" if options.smoke else "") / name
 
 
+def log(name: str, options: argparse.Namespace) -> Path:
+    """What a twin's run printed."""
+    return folder(name, options) / f"{name}.log"
+
+
 def run(name: str, options: argparse.Namespace) -> bool:
     """Run one twin; False if it failed."""
     runs = folder(name, options)
@@ -62,8 +67,8 @@ def run(name: str, options: argparse.Namespace) -> bool:
     runs.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "long1k.cli", "run", name, "--runs", str(runs), "--workers", str(options.workers)]
     started = time.monotonic()
-    with (runs / ("log.txt" if not options.shared else f"{name}.txt")).open("w") as log:
-        done = subprocess.run([*command, *(["--smoke"] if options.smoke else [])], stdout=log, stderr=log)
+    with log(name, options).open("w") as said:
+        done = subprocess.run([*command, *(["--smoke"] if options.smoke else [])], stdout=said, stderr=said)
     took = time.monotonic() - started
     if done.returncode == 0:
         (found(name, options) / TOOK).write_text(json.dumps(took))
