@@ -15,11 +15,10 @@ was killed, finished or changed is continued by the same command.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from long1k.arms import Arm
 from long1k.balance_table import Row, balance_row, terminal_table, write_balance
 from long1k.benchmarks.base import problems
 from long1k.chat import Chat
-from long1k.errors import DataError, EngineError, MissingExtraError
+from long1k.errors import DataError, MissingExtraError
 from long1k.executors import Executor
 from long1k.executors.local import run_jobs
 from long1k.generation.base import Engine
@@ -37,6 +36,7 @@ from long1k.interop.card import write_card
 from long1k.interop.model_card import read_figure, write_model_card
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
+from long1k.locks import locked
 from long1k.progress import progress
 from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_samplings, make_sources
 from long1k.rows import Example, Trace, canonical_json, derive_seed
@@ -153,20 +153,6 @@ def _expand(path: str) -> Path:
     return Path(path) if path.startswith("package:") else expand_path(path)
 
 
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One run at a time on a folder; the lock goes with the process, also after a kill -9."""
-    make_folder(root)
-    with (root / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise EngineError(
-                f"another run is working on {root}", "wait for it, or name another folder with --runs"
-            ) from None
-        yield
-
-
 def run_study(
     recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = print, executor: Executor | None = None
 ) -> Path:
@@ -189,7 +175,7 @@ def run_study(
 
     with ExitStack() as locks:
         for folder in sorted({study.root, study.home, study.base.parent}):
-            locks.enter_context(_locked(folder))
+            locks.enter_context(locked(folder, "--runs"))
         write_atomic(study.root / "recipe.json", canonical_json(recipe.model_dump(mode="json")).encode())
         excluded = _excluded(study)
         if recipe.base is not None:
@@ -339,7 +325,7 @@ def _curves(study: Study, cells: Sequence[Cell]) -> dict[tuple[str, int], Path]:
 def analyze_run(root: Path) -> Manifest:
     """Analyze what a run has scored so far; cells without scores are left out."""
     study = Study(Recipe.model_validate_json((root / "recipe.json").read_text()), root)
-    with _locked(root):
+    with locked(root, "--runs"):
         cells = [cell for cell in _all_cells(study) if (cell.scores / MANIFEST).is_file()] if study.recipe.train else []
         published = {
             name: (root / "published" / name / "predictions", root / "published" / name / "score")
