@@ -160,7 +160,9 @@ def num_terms(law: Mapping[str, Any] | None, predictors: Mapping[str, Any] | Non
 
 
 def amount(rungs: Sequence[ArmInfo], training: Mapping[str, Mapping[str, Any]]) -> str:
-    """How much data the rungs have: equal only if their tables say so."""
+    """How much data the rungs have: equal only if their tables say so; of no rungs nothing."""
+    if not rungs:
+        return ""
     samples = [training[arm.name].get("samples", 0) for arm in rungs]
     steps = {training[arm.name].get("steps") for arm in rungs}
     if len(set(samples)) == 1 and len(steps) == 1:
