@@ -16,6 +16,7 @@ from long1k.cli_curve import add_commands as add_curve_commands
 from long1k.cli_data import add_commands as add_data_commands
 from long1k.cli_distill import add_commands as add_distill_commands
 from long1k.cli_doctor import add_commands as add_doctor_commands
+from long1k.cli_outputs import add_commands as add_outputs_commands
 from long1k.cli_plan import add_commands as add_plan_commands
 from long1k.cli_pool import add_commands as add_pool_commands
 from long1k.cli_predict import add_commands as add_predict_commands
@@ -99,6 +100,7 @@ add_distill_commands(app)
 add_pool_commands(app)
 add_data_commands(app)
 add_plan_commands(app)
+add_outputs_commands(app)
 
 
 @app.command(epilog="Example:  long1k analyze runs/quickstart")

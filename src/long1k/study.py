@@ -273,7 +273,7 @@ def _analyze(
     about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
     return analyze(
         study.root / "analyze", cells, infos, study=about, published=published, data=data,
-        confidence=recipe.confidence, root=study.root,
+        confidence=recipe.confidence, root=study.root, tokenizer=study.chat.tokenizer,
     )  # fmt: skip
 
 
