@@ -12,6 +12,7 @@ import typer
 
 from long1k import __version__
 from long1k.cli_common import Address, ExecutorKind, TokenizerOption, Workers
+from long1k.cli_compare import add_commands as add_compare_commands
 from long1k.cli_curve import add_commands as add_curve_commands
 from long1k.cli_data import add_commands as add_data_commands
 from long1k.cli_distill import add_commands as add_distill_commands
@@ -101,6 +102,7 @@ add_pool_commands(app)
 add_data_commands(app)
 add_plan_commands(app)
 add_outputs_commands(app)
+add_compare_commands(app)
 
 
 @app.command(epilog="Example:  long1k analyze runs/quickstart")
