@@ -1,11 +1,12 @@
 """Kills a study, or one command, with SIGKILL at random moments, resumes it each time, and compares every digest.
 
     python scripts/kill_and_resume.py --kills 10 --work runs/kill-test [--smoke]
-    python scripts/kill_and_resume.py --kills 20 --work kills --command "predict model --benchmark micro"
+    python scripts/kill_and_resume.py --kills 20 --work kills --by-outputs --command "predict model --benchmark micro"
 
 An undisturbed run comes first; then a second one is killed (the whole process group, workers
 and all) at moments drawn over the time that the first one took, and resumed by the same
-command.  Exit code 0 if all tables and checkpoints of both have equal digests.
+command.  With --by-outputs a moment is a number of outputs that are kept, so that it does not depend on how busy the
+machine is.  Exit code 0 if all tables and checkpoints of both have equal digests, and a run was killed.
 """
 
 from __future__ import annotations
@@ -46,6 +47,29 @@ def progress(folder: Path) -> str:
     return f"{len(digests(folder))} finished" + (f", {kept:,} outputs kept" if kept else "")
 
 
+def outputs_in(folder: Path) -> int:
+    """Outputs that are kept below a folder, in finished tables and in those under way."""
+    manifests = [json.loads(path.read_text()) for path in folder.rglob("manifest.json")]
+    finished = sum(one["rows_out"] for one in manifests if one["stage"].startswith("predict/"))
+    # A table's record is removed behind its manifest; in between its outputs count twice, which is late enough.
+    return finished + sum(path.read_bytes().count(b"\n") for path in folder.rglob("samples.jsonl"))
+
+
+def wait_until(process: subprocess.Popen[bytes], seconds: float | None, outputs: int, folder: Path) -> bool:
+    """Whether the process still ran when its moment came: so many seconds, or (None) so many outputs kept."""
+    if seconds is not None:
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+    while process.poll() is None:
+        if outputs_in(folder) >= outputs:
+            return True
+        time.sleep(0.005)
+    return False
+
+
 def main() -> int:
     """Run, kill, resume, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -55,6 +79,7 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--work", type=Path, required=True, help="a folder of its own; emptied first")
     parser.add_argument("--command", help="in place of a recipe: a long1k command with its options, without --out")
+    parser.add_argument("--by-outputs", action="store_true", help="moments are numbers of outputs kept, not seconds")
     parser.add_argument("--set", dest="sets", action="append", default=[], help="passed on to long1k run")
     options = parser.parse_args()
     shutil.rmtree(options.work, ignore_errors=True)
@@ -67,28 +92,27 @@ def main() -> int:
 
     rng = random.Random(options.seed)
     # Work that is kept makes every resumed run shorter: kills are spread over the time of the whole.
-    moments = sorted(rng.uniform(0.01, 0.97) * took for _ in range(options.kills))
+    whole_length = outputs_in(whole) if options.by_outputs else took
+    moments = sorted(rng.uniform(0.01, 0.97) * whole_length for _ in range(options.kills))
     done = 0.0
     kills = 0
     for number, moment in enumerate(moments, 1):
         # Start-up is repeated by every resumed run: it is not progress.
-        wait = moment - done + (2.5 if number > 1 else 0.0)
+        wait = None if options.by_outputs else moment - done + (2.5 if number > 1 else 0.0)
         process = subprocess.Popen(
             command(options, killed),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        try:
-            process.wait(timeout=wait)
+        if not wait_until(process, wait, max(1, int(moment)), killed):
             print(f"kill {number}: the run had already ended", flush=True)
             continue
-        except subprocess.TimeoutExpired:
-            pass
         finished = progress(killed)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         done = moment
         kills += 1
-        print(f"kill {number} at about {moment:.1f} s of work: {finished}", flush=True)
+        unit = "outputs" if options.by_outputs else "s of work"
+        print(f"kill {number} at about {moment:.1f} {unit}: {finished}", flush=True)
     subprocess.run(command(options, killed), check=True, stdout=subprocess.DEVNULL)
 
     first, second = digests(whole), digests(killed)

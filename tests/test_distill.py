@@ -31,6 +31,7 @@ from long1k.stages.synthesize import synthesize
 from long1k.tables import read_manifest, read_rejected, read_table
 from long1k.tokens import load_tokenizer
 from realdata import need_extra, real_data
+from scripted import letters
 
 need_extra("trl")
 
@@ -74,6 +75,14 @@ class Teacher:
 
     def close(self) -> None:
         return
+
+
+class PlainTeacher(Teacher):
+    """Thinks without tags, and ends as its template says."""
+
+    def draw(self, job: Job) -> Output:
+        text = "We add.\n\nThe final answer is \\boxed{a}."
+        return Output(job.key, [*self.chat.tokenizer.encode(text), self.chat.end_id], "stop")
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +161,14 @@ def test_a_problem_set_becomes_a_pool_and_samples_of_the_same_problems(model: Pa
     assert sets[0].keys() == sets[1].keys()
     assert len(sets[0]) == 5
     assert all(sets[0][problem] < sets[1][problem] for problem in sets[0])
+
+
+def test_no_end_token_is_left_in_a_trace_without_tags(model: Path, tmp_path: Path) -> None:
+    chat, out = letters(), tmp_path / "out"
+    distill(out, **arguments(model, chat), start=lambda: PlainTeacher(chat))
+    assert {row.text[-len(chat.end_token) :] for row in read_table(out / "predictions", Prediction)} == {chat.end_token}
+    traces = read_table(out / "traces", Trace)
+    assert {(one.thinking, one.solution) for one in traces} == {("We add.", "The final answer is \\boxed{a}.")}
 
 
 def test_a_stopped_teacher_goes_on_and_a_finished_one_is_left_alone(model: Path, chat: Chat, tmp_path: Path) -> None:

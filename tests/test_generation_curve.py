@@ -45,7 +45,7 @@ def row(chat: Chat, question: int, sample: int, text: str, gold: str = "c", **mo
 
 
 def table(folder: Path, rows: Sequence[Prediction], chat: Chat) -> Path:
-    writer = TableWriter(folder, Prediction, stage="predict/2", config={"chat": chat.describe()}, inputs={})
+    writer = TableWriter(folder, Prediction, stage="predict/3", config={"chat": chat.describe()}, inputs={})
     writer.write_part(0, list(rows))
     writer.commit(1, {"grader": "math", "tokenizer_folder": "package:micro"})
     return folder

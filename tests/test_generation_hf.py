@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from long1k.chat import Chat
-from long1k.errors import DataError
+from long1k.errors import DataError, EngineError
 from long1k.generation.base import Job, Output, Sampling, Serving, identity
 from long1k.generation.budget import Course, Sample
 from long1k.plugins import validate
@@ -109,7 +109,9 @@ def outputs(engine: TransformersEngine, jobs: Sequence[Job], sampling: Sampling)
     return found
 
 
-def alone(engine: TransformersEngine, prompt: list[int], tokens: int, end_id: int, **more: Any) -> list[int]:
+def alone(
+    engine: TransformersEngine, prompt: list[int], tokens: int, end_id: int | list[int], **more: Any
+) -> list[int]:
     ids = torch.tensor([prompt])
     whole = engine._model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False, pad_token_id=0,
@@ -127,10 +129,15 @@ def test_greedy_outputs_are_those_of_generate(
     wanted = {
         job.key: alone(running, job.prompt_ids, 40, chat.end_id, repetition_penalty=penalty) for job in jobs()
     }  # fmt: skip
-    # An end that comes at different places: the token that most outputs hold somewhere.
+    # Ends that come at different places: the token that most outputs hold somewhere, and one that comes before it in few.
     common = max(range(104), key=lambda token: sum(token in ids for ids in wanted.values()))
-    running._end_id = common
-    wanted = {job.key: alone(running, job.prompt_ids, 40, common, repetition_penalty=penalty) for job in jobs()}
+    until = [ids[: ids.index(common)] if common in ids else ids for ids in wanted.values()]
+    earlier = {token: sum(token in ids for ids in until) for ids in until for token in ids}
+    rarer = min(earlier, key=lambda token: earlier[token])
+    running._end_ids = (common, rarer)
+    ends = [common, rarer]
+    wanted = {job.key: alone(running, job.prompt_ids, 40, ends, repetition_penalty=penalty) for job in jobs()}
+    assert {ids[-1] for ids in wanted.values()} >= set(ends)
     assert len({len(ids) for ids in wanted.values()}) > 2
     sampling = Sampling(max_new_tokens=40, repetition_penalty=penalty)
     for prefill in (16384, 24):  # the prompts at once, and in slices
@@ -138,16 +145,31 @@ def test_greedy_outputs_are_those_of_generate(
         found = outputs(running, jobs(), sampling)
         assert {key: output.token_ids for key, output in found.items()} == wanted
         for output in found.values():
-            assert (output.finish_reason == "stop") == (output.token_ids[-1] == common)
+            assert (output.finish_reason == "stop") == (output.token_ids[-1] in ends)
 
 
 def test_finished_outputs_come_at_once(llama: Path, chat: Chat) -> None:
     running = engine(llama, chat)
     sizes: list[int] = []
-    running._end_id = 7
+    running._end_ids = (7,)
     running.run(jobs([4] * 40), Sampling(max_new_tokens=40, temperature=1.5), lambda o: sizes.append(len(o.token_ids)))
     assert sizes == sorted(sizes)
     assert len(set(sizes)) > 4
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_too_little_memory_is_said_with_the_key_that_mends_it(
+    llama: Path, chat: Chat, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    running = engine(llama, chat)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(type(running._model), "forward", full)
+    with pytest.raises(EngineError, match="no memory left for 2 outputs of up to 44 tokens") as said:
+        outputs(running, jobs([4, 4]), Sampling(max_new_tokens=40))
+    assert "max_batch_tokens" in str(said.value)
 
 
 def test_equal_prompts_are_read_once(llama: Path, chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,9 +275,8 @@ def test_waiting_goes_back_before_the_end(llama: Path, chat: Chat) -> None:
     opening = chat.tokenizer.encode(chat.style.open)
     opened = [Job(job.key, job.prompt_ids + opening, job.seed, 40) for job in jobs()]
     first = {job.key: alone(running, job.prompt_ids, 40, -1) for job in opened}
-    running._end_id = end = max(
-        set(range(104)) - set(opening), key=lambda t: sum(t in ids[2:20] for ids in first.values())
-    )
+    end = max(set(range(104)) - set(opening), key=lambda t: sum(t in ids[2:20] for ids in first.values()))
+    running._end_ids = (end,)
     other = Chat(chat.tokenizer)
     other.end_id = end
     budget = {"min_thinking_tokens": 24, "wait_text": "abab"}

@@ -44,7 +44,7 @@ def prediction(question: str, text: str, number: int = 0, **changes: Any) -> Pre
 
 
 def table(folder: Path, rows: Sequence[Prediction]) -> Manifest:
-    writer = TableWriter(folder, Prediction, stage="predict/2", config={"sampling": {"temperature": 0.6}}, inputs={})
+    writer = TableWriter(folder, Prediction, stage="predict/3", config={"sampling": {"temperature": 0.6}}, inputs={})
     writer.write_part(0, list(rows))
     return writer.commit(1)
 

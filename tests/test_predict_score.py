@@ -13,7 +13,7 @@ from long1k.benchmarks.micro import MicroBenchmark, MicroBenchmarkConfig
 from long1k.chat import Chat
 from long1k.errors import DataError
 from long1k.generation.base import Done, Engine, Job, Output, Sampling, Serving
-from long1k.generation.record import FILE, read_record
+from long1k.generation.record import FILE, open_record
 from long1k.interop.predictions import import_predictions
 from long1k.rows import Prediction, Score
 from long1k.stages.predict import EngineSpec, predict
@@ -152,7 +152,8 @@ def test_stopped_prediction_resumes_to_the_same_table(
     with pytest.raises(KeyboardInterrupt):
         predict(out, **arguments(checkpoint, chat), start=lambda: Dying(engine, outputs))
     record = out / FILE
-    assert len(read_record(record)) == outputs
+    with open_record(record) as kept:
+        assert len(kept) == outputs
     with record.open("a") as handle:
         handle.write('{"key": "torn')
     again = Dying(engine, 99)

@@ -24,7 +24,7 @@ from long1k.chat import Chat
 from long1k.errors import EngineError, Long1kError, RecipeError
 from long1k.generation.base import Budget, Engine, Job, Output, Sampling, Serving, identity
 from long1k.generation.flow import piece_seed
-from long1k.generation.record import FILE, read_record
+from long1k.generation.record import FILE, open_record
 from long1k.generation.wire import BadAnswer, read_answer, read_json
 from long1k.plugins import validate
 from long1k.rows import Message, Prediction
@@ -557,7 +557,8 @@ def test_a_folder_with_the_tokenizer_is_enough_and_an_outage_is_gone_on_from(ser
     server.answer = lambda h, b, n: server.honest(h, b, n) if n <= 25 else hang_up(h)  # type: ignore[func-returns-value]
     with pytest.raises(EngineError, match="draws nothing any more"):
         table("cut")
-    assert len(read_record(tmp_path / "cut" / FILE)) == 25
+    with open_record(tmp_path / "cut" / FILE) as kept:
+        assert len(kept) == 25
     server.answer = server.honest
     server.bodies.clear()
     assert table("cut").digest == whole.digest

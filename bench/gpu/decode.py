@@ -65,7 +65,7 @@ def _by_our_loop(shape: Any, place: Place) -> Iterator[Callable[[int, int, int],
         drawn: list[int] = []
         wait(place)
         started = time.perf_counter()
-        batch = Batch(network, jobs, Chooser(Sampling(max_new_tokens=tokens)), -1, takes)
+        batch = Batch(network, jobs, Chooser(Sampling(max_new_tokens=tokens)), (), takes)
         batch.run(lambda output: drawn.append(len(output.token_ids)))
         seconds = time.perf_counter() - started
         assert drawn == [tokens] * rows

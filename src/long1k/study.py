@@ -13,11 +13,9 @@ was killed, finished or changed is continued by the same command.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from long1k.arms import Arm
 from long1k.balance_table import Row, balance_row, terminal_table, write_balance
 from long1k.benchmarks.base import problems
 from long1k.chat import Chat
-from long1k.errors import DataError, EngineError, MissingExtraError
+from long1k.errors import DataError, MissingExtraError
 from long1k.executors import Executor
 from long1k.executors.local import run_jobs
 from long1k.generation.base import Engine
@@ -35,6 +33,7 @@ from long1k.interop.card import write_card
 from long1k.interop.model_card import read_figure, write_model_card
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
+from long1k.locks import locked
 from long1k.progress import progress
 from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_samplings, make_sources
 from long1k.rows import Example, Trace, canonical_json, derive_seed
@@ -137,20 +136,6 @@ def _expand(path: str) -> Path:
     return Path(path) if path.startswith("package:") else expand_path(path)
 
 
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One run at a time on a folder; the lock goes with the process, also after a kill -9."""
-    make_folder(root)
-    with (root / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise EngineError(
-                f"another run is working on {root}", "wait for it, or name another folder with --runs"
-            ) from None
-        yield
-
-
 def run_study(
     recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = print, executor: Executor | None = None
 ) -> Path:
@@ -171,7 +156,7 @@ def run_study(
         fresh = manifest.created >= time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))
         say(f"[{time.time() - started:6.1f} s] {title:<34} {detail}" + ("" if fresh else "  (kept)"))
 
-    with _locked(study.root):
+    with locked(study.root, "--runs"):
         write_atomic(study.root / "recipe.json", canonical_json(recipe.model_dump(mode="json")).encode())
         excluded = {
             name: [(item.item_id, item.question) for item in problems(benchmark)]
@@ -280,7 +265,7 @@ def _analyze(
 def analyze_run(root: Path) -> Manifest:
     """Analyze what a run has scored so far; cells without scores are left out."""
     study = Study(Recipe.model_validate_json((root / "recipe.json").read_text()), root)
-    with _locked(root):
+    with locked(root, "--runs"):
         cells = [cell for cell in _all_cells(study) if (cell.scores / MANIFEST).is_file()] if study.recipe.train else []
         published = {
             name: (root / "published" / name / "predictions", root / "published" / name / "score")

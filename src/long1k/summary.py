@@ -92,6 +92,8 @@ def predict_summary(out: Path, manifest: Manifest) -> str:
         f"{out}: {manifest.rows_out:,} outputs to {info['items']:,} questions ({ends}), "
         f"{info['mean_tokens']:.0f} tokens each on average"
     ]
+    if info.get("served"):
+        lines.append(f"  answered by {', '.join(info['served'])}")
     source = info.get("source", {})
     left_out = source.get("left_out", {})
     if left_out:

@@ -108,8 +108,8 @@ class Asking:
         """One request and the reading of its answer."""
         endpoint, config = self.endpoint, self.config
         body = request_body(
-            job, self.sampling, endpoint.chat, model=endpoint.model, prompts=config.prompts, server=endpoint.server,
-            max_tokens_name=config.max_tokens_name, extra=config.extra,
+            job, self.sampling, endpoint.chat, endpoint.end_ids, model=endpoint.model, prompts=config.prompts,
+            server=endpoint.server, max_tokens_name=config.max_tokens_name, extra=config.extra,
         )  # fmt: skip
         while (pause := self.paused_until - time.monotonic()) > 0:
             await asyncio.sleep(pause)
@@ -130,7 +130,7 @@ class Asking:
             self._refuse(response, data, job)
         values = read_json(data, response.headers.get("content-type", ""))
         prompt_ids = sent_ids(job, body, endpoint.chat) if config.check_prompt else None
-        return read_answer(values, job, endpoint.chat, prompt_ids)
+        return read_answer(values, job, endpoint.chat, prompt_ids, endpoint.end_ids)
 
     def _refuse(self, response: Any, data: bytes, job: Job) -> None:
         """Raise what an answer other than 200 means."""

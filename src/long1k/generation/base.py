@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from long1k.chat import Chat
+from long1k.generation.ends import end_ids
 from long1k.rows import Message
 
 
@@ -113,7 +114,7 @@ class Job:
 class Output:
     """What was drawn for one job.
 
-    ``finish_reason`` is stop (the end token was drawn, and stands at the end of ``token_ids``), length, or error
+    ``finish_reason`` is stop (an end token was drawn, and stands at the end of ``token_ids``), length, or error
     (with the reason in ``error``: the engine gave up on this job, and only on this one).  An engine that
     is told text only sets ``text``, and ``token_ids`` to its encoding.
     """
@@ -139,6 +140,11 @@ class Serving:
     model: Path
     chat: Chat
 
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that end an output, the chat template's first."""
+        return end_ids(self.model, self.chat)
+
 
 class Engine(Protocol):
     """Draws outputs for prompts.  Made by ``factory(config, serving)``."""
@@ -156,7 +162,7 @@ class Engine(Protocol):
         ...
 
     def run(self, jobs: Sequence[Job], sampling: Sampling, done: Done, finished: Collection[str] = ()) -> None:
-        """Draw every job and what ``done`` answers with; ``done`` is called in this thread, in any order.
+        """Draw every job and what ``done`` answers with; ``done`` is called by one thread, in any order.
 
         ``jobs`` are all jobs of the table, ``finished`` the keys that need not be drawn again: an engine whose
         outputs depend on what else is in a batch (in the last bit of a float) makes its batches of all jobs, and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,9 +56,11 @@ class Batch:
         takes: the names of the model's forward arguments.
     """
 
-    def __init__(self, model: Any, jobs: Sequence[Job], chooser: Chooser, end_id: int, takes: frozenset[str]) -> None:
+    def __init__(
+        self, model: Any, jobs: Sequence[Job], chooser: Chooser, end_ids: Collection[int], takes: frozenset[str]
+    ) -> None:
         self._torch = need("torch")
-        self._model, self._chooser, self._end_id, self._takes = model, chooser, end_id, takes
+        self._model, self._chooser, self._end_ids, self._takes = model, chooser, frozenset(end_ids), takes
         self._rows = [_Row(job, list(job.prompt_ids)) for job in jobs]
         self._cache = BatchCache(model)
         self._width = 0  # columns that were read
@@ -91,9 +93,10 @@ class Batch:
             return
         row.ids.append(token)
         row.drawn.append(token)
-        if token != self._end_id and len(row.drawn) < row.job.max_new_tokens:
+        ended = token in self._end_ids
+        if not ended and len(row.drawn) < row.job.max_new_tokens:
             return
-        following = done(Output(row.job.key, row.drawn, "stop" if token == self._end_id else "length"))
+        following = done(Output(row.job.key, row.drawn, "stop" if ended else "length"))
         if following is None or not row.go_on(following):
             row.ended = True
             if following is not None:

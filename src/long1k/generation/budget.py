@@ -10,6 +10,7 @@ left alone, and its output is what it would be without a budget.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from long1k.chat import Chat
@@ -66,12 +67,16 @@ class _State:
 class Course:
     """Answers an engine's outputs with what is drawn next, until a sample is finished.
 
+    Args:
+        end_ids: what ends an output, beside the template's end token.
+
     Raises:
         RecipeError: the budget has no room for what is put in.
     """
 
-    def __init__(self, chat: Chat, sampling: Sampling) -> None:
+    def __init__(self, chat: Chat, sampling: Sampling, end_ids: Collection[int] = ()) -> None:
         self.chat, self.sampling, self.budget = chat, sampling, sampling.budget
+        self._end_ids = frozenset((*end_ids, chat.end_id))
         encode = chat.tokenizer.encode
         self._close_ids = encode(chat.style.close + self.budget.answer_prefix)
         self._wait_ids = encode(self.budget.wait_text)
@@ -164,7 +169,7 @@ class Course:
         if state.closing is not None:
             cut = state.closing[0]
         elif stopped:
-            cut = len(state.ids) - (state.ids[-1:] == [self.chat.end_id])
+            cut = len(state.ids) - (bool(state.ids) and state.ids[-1] in self._end_ids)
         else:
             return False
         if cut >= self.budget.min_thinking_tokens:

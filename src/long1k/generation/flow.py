@@ -5,12 +5,73 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable
+from concurrent.futures import Future, wait
+from threading import Event, Thread
+from typing import Any, TypeVar
 
 from long1k.errors import EngineError
 from long1k.generation.base import Done, Job, Output
 from long1k.rows import derive_seed
 
 Draw = Callable[[Job], Coroutine[None, None, Output]]
+T = TypeVar("T")
+
+_FAREWELL_SECONDS = 30.0  # for requests under way to be called off
+
+
+def new_runner() -> asyncio.Runner:
+    """A runner whose loop is its own, so that a notebook's stays what it is."""
+    return asyncio.Runner(loop_factory=asyncio.new_event_loop)
+
+
+def run_on(runner: asyncio.Runner, work: Coroutine[None, None, T]) -> T:
+    """What a coroutine gives; in a thread of its own where a loop runs in this one already, as in a notebook."""
+    loop, stopped = runner.get_loop(), Event()
+    under_way: list[asyncio.Task[Any]] = []
+
+    async def watched() -> T:
+        under_way.extend(task for task in [asyncio.current_task()] if task is not None)
+        if stopped.is_set():
+            work.close()
+            raise asyncio.CancelledError
+        return await work
+
+    def stop() -> None:  # one of the two sees what the other did, however they fall together
+        stopped.set()
+        for task in under_way:
+            loop.call_soon_threadsafe(task.cancel)
+
+    return _beside(lambda: runner.run(watched()), stop)
+
+
+def close_runner(runner: asyncio.Runner) -> None:
+    """Close it; this too runs its loop."""
+    _beside(runner.close, lambda: None)
+
+
+def _beside(call: Callable[[], T], interrupt: Callable[[], None]) -> T:
+    """Call it, where a loop runs in this thread in another one; ``interrupt`` is to end it when Ctrl-C comes."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    outcome: Future[T] = Future()
+
+    def body() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    thread = Thread(target=body, daemon=True)
+    try:
+        thread.start()
+        return outcome.result()
+    except BaseException:
+        if not outcome.done():
+            interrupt()
+            wait([outcome], timeout=_FAREWELL_SECONDS)
+        raise
 
 
 def piece_seed(job: Job) -> int:

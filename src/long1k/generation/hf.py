@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from long1k.errors import DataError
+from long1k.errors import DataError, EngineError
 from long1k.generation.base import Done, Job, Output, Sampling, Serving
 from long1k.generation.batch import Batch
 from long1k.generation.draw import Chooser
@@ -97,7 +97,7 @@ class TransformersEngine:
             self._model = _adapted(self._model, config.adapter)
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         self._model.to(self._device).eval()
-        self._end_id = serving.chat.end_id
+        self._end_ids = serving.end_ids
         self._takes = frozenset(inspect.signature(self._model.forward).parameters)
 
     @property
@@ -128,7 +128,20 @@ class TransformersEngine:
                         fitting.append(job)
                     else:
                         done(Output(job.key, [], "error", error=f"{total:,} tokens, the model has {most:,} positions"))
-                batch = Batch(self._model, fitting, chooser, self._end_id, self._takes).run(done) if fitting else []
+                batch = self._drawn(fitting, chooser, done) if fitting else []
+
+    def _drawn(self, jobs: Sequence[Job], chooser: Chooser, done: Done) -> list[Job]:
+        """Draw a batch; the jobs of its next round."""
+        try:
+            return Batch(self._model, jobs, chooser, self._end_ids, self._takes).run(done)
+        except RuntimeError as error:  # the CPU's has no class of its own
+            if not (isinstance(error, self._torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+                raise
+            longest = max(len(job.prompt_ids) + job.max_new_tokens for job in jobs)
+            raise EngineError(
+                f"no memory left for {len(jobs):,} outputs of up to {longest:,} tokens at once on {self._device}",
+                "set --engine-option max_batch_tokens or batch_size lower (or dtype=bfloat16); what was drawn is kept",
+            ) from None
 
     def close(self) -> None:
         """Drop the model."""

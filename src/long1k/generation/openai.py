@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 from long1k.errors import EngineError, RecipeError
 from long1k.generation.attempts import Asking
 from long1k.generation.base import Done, Job, Sampling, Serving
-from long1k.generation.flow import waiting
+from long1k.generation.flow import close_runner, new_runner, run_on, waiting
 from long1k.generation.server import Endpoint, ServerConfig, key_header, refused
 from long1k.generation.wire import (
     BadAnswer,
@@ -23,6 +22,8 @@ from long1k.generation.wire import (
     unknown_to_plain,
 )
 from long1k.plugins import need
+
+_LOOK_SECONDS, _LOOK_BYTES = 30.0, 2**24  # for what a server says of itself
 
 
 class ServerEngine:
@@ -39,10 +40,11 @@ class ServerEngine:
         self.config, self._httpx = config, need("httpx2")
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "long1k", **key_header(config)}
         self._local = urlsplit(config.url).hostname in ("localhost", "127.0.0.1", "::1")
-        model, server, self.max_positions, version = self._look()
-        # Of a local path the last part: where a folder lies says nothing of the model.
-        self.name = f"openai: {server}{version}, {model.rstrip('/').rsplit('/', 1)[-1] if model[0] == '/' else model}"
-        self._endpoint = Endpoint(config, serving.chat, model, server, self._httpx, self._client_options())
+        model, server, self.max_positions, version, self.served = self._look()
+        self.name = f"openai: {server}{version}, {_shown(model)}"
+        self._endpoint = Endpoint(
+            config, serving.chat, serving.end_ids, model, server, self._httpx, self._client_options()
+        )
 
     def run(self, jobs: Sequence[Job], sampling: Sampling, done: Done, finished: Collection[str] = ()) -> None:
         """Draw what is missing.
@@ -54,8 +56,11 @@ class ServerEngine:
         left = waiting(jobs, finished)
         self._check(left, sampling)
         if left:
-            with asyncio.Runner() as runner:
-                runner.run(Asking(self._endpoint, sampling).all(left, done))
+            runner = new_runner()
+            try:
+                run_on(runner, Asking(self._endpoint, sampling).all(left, done))
+            finally:
+                close_runner(runner)
 
     def close(self) -> None:
         """Nothing is held between runs."""
@@ -89,10 +94,10 @@ class ServerEngine:
             "trust_env": not self._local,
         }  # fmt: skip
 
-    def _look(self) -> tuple[str, Server, int | None, str]:
-        """Model, kind of server, positions, version: what it says of itself before anything is drawn."""
+    def _look(self) -> tuple[str, Server, int | None, str, str]:
+        """Model, kind of server, positions, version, and what is served: what it says of itself before all drawing."""
         config = self.config
-        with self._httpx.Client(**self._client_options() | {"timeout": 30}) as client:
+        with self._httpx.Client(**self._client_options() | {"timeout": _LOOK_SECONDS}) as client:
             listed = self._get(client, config.url + "/models", must=config.model is None)
             data = listed.get("data")
             entries = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
@@ -109,22 +114,25 @@ class ServerEngine:
                 raise EngineError(f"{config.url} has no model {model}", f"it lists: {', '.join(names[:5])}")
             # An adapter's entry has no length of its own; it is that of the model beside it.
             positions, version = next((n for one in (entry, *entries) if (n := positions_of(one))), None), ""
-            root = config.url.removesuffix("/v1")
+            place = config.url.removesuffix("/v1")
             if server == "vllm":
-                version = str(self._get(client, root + "/version").get("version", ""))
+                version = str(self._get(client, place + "/version").get("version", ""))
             if server == "llama.cpp":
-                props = self._get(client, root + "/props")
+                props = self._get(client, place + "/props")
                 version = str(props.get("build_info", ""))
                 # What one request gets, which may be less than the model was trained on.
                 settings = props.get("default_generation_settings")
                 positions = positions_of(settings if isinstance(settings, dict) else {}) or positions
-        return model, server, positions, f" {version[:40]}" if version else ""
+        # vLLM and SGLang serve a model under any name; root is what it was loaded from.
+        root = _shown(str(entry.get("root") or model)) if entry.get("id") == model else _shown(model)
+        served = _shown(model) if root == _shown(model) else f"{_shown(model)} ({root})"
+        return model, server, positions, f" {version[:40]}" if version else "", served
 
     def _get(self, client: Any, url: str, must: bool = False) -> dict[str, Any]:
         """A JSON object of the server, {} where it has none; a server that is not there is always an error."""
         for left in (1, 0):
             try:
-                response = client.get(url)
+                status, kind, data = self._read(client, url)
                 break
             except self._httpx.HTTPError as error:
                 if not left:
@@ -133,11 +141,11 @@ class ServerEngine:
                         "start it, or mend the address: --engine-option url=http://HOST:PORT/v1",
                     ) from None
                 time.sleep(self.config.backoff_seconds)
-        if response.status_code in (401, 403):
-            raise EngineError(*refused(response.status_code, error_text(response.content), self.config))
-        if response.status_code == 200:
+        if status in (401, 403):
+            raise EngineError(*refused(status, error_text(data), self.config))
+        if status == 200:
             try:
-                return read_json(response.content, response.headers.get("content-type", ""))
+                return read_json(data, kind)
             except BadAnswer as error:
                 if must:
                     raise EngineError(
@@ -145,7 +153,27 @@ class ServerEngine:
                     ) from None
         elif must:
             raise EngineError(
-                f"{url} answers {response.status_code}: {error_text(response.content)}",
+                f"{url} answers {status}: {error_text(data)}",
                 "mend the address, or name the model: --engine-option model=NAME",
             )
         return {}
+
+    def _read(self, client: Any, url: str) -> tuple[int, str, bytes]:
+        """Status, type and bytes of an answer that is neither endless nor given drop by drop."""
+        until = time.monotonic() + _LOOK_SECONDS
+        parts, size = [], 0
+        with client.stream("GET", url) as response:
+            for part in response.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > _LOOK_BYTES or time.monotonic() > until:
+                    raise EngineError(
+                        f"{url} does not come to an end ({size:,} bytes in {_LOOK_SECONDS:g} s at most)",
+                        "is this the address of an OpenAI-compatible server?",
+                    )
+        return response.status_code, response.headers.get("content-type", ""), b"".join(parts)
+
+
+def _shown(model: str) -> str:
+    """A model's name; of a local path the last part: where a folder lies says nothing of the model."""
+    return model.rstrip("/").rsplit("/", 1)[-1] if model.startswith("/") else model

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from scipy.stats import binom
 
-from long1k.rows import Prediction
+from long1k.rows import Prediction, content_id
 
 LONG_TOKENS = 100
 """At temperature above 0 an output of so many tokens does not come out twice in practice."""
@@ -24,43 +25,50 @@ _ALPHA = 1e-6
 _MOST_SAMPLES = 64  # pairs of sample numbers are looked at among the first so many
 
 
-def repeats(rows: Sequence[Prediction], temperature: float) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What of an output is compared: a digest of its tokens (of its text, where they are not known)."""
+
+    problem_id: str
+    sample_index: int
+    digest: str
+    is_long: bool
+
+    @classmethod
+    def of(cls, row: Prediction) -> Seen:
+        """Of imported outputs the text alone may be known; a token has about four characters."""
+        tokens = len(row.text) // 4 if row.num_tokens is None else row.num_tokens
+        drawn = ",".join(map(str, row.token_ids)) if row.token_ids else row.text
+        return cls(row.problem_id, row.sample_index, content_id("d", drawn), tokens >= LONG_TOKENS)
+
+
+def repeats(rows: Sequence[Seen], temperature: float) -> dict[str, Any]:
     """Counts of equal outputs, and ``alarm``: what cannot be chance, in words, or None.
 
     ``equal`` are outputs that repeat an earlier sample of their question, ``equal_long`` those of them with
     LONG_TOKENS tokens or more, ``across`` long outputs that stand under another question, too.
     """
-    by_question: dict[str, list[Prediction]] = defaultdict(list)
+    by_question: dict[str, list[Seen]] = defaultdict(list)
     for row in rows:
         by_question[row.problem_id].append(row)
     equal = equal_long = 0
-    owners: dict[tuple[int, ...] | str, set[str]] = defaultdict(set)
+    owners: dict[str, set[str]] = defaultdict(set)
     for problem, group in by_question.items():
-        seen: set[tuple[int, ...] | str] = set()
+        seen: set[str] = set()
         for row in group:
-            key = _key(row)
-            if key in seen:
+            if row.digest in seen:
                 equal += 1
-                equal_long += _is_long(row)
-            seen.add(key)
-            if _is_long(row):
-                owners[key].add(problem)
-    num_long = sum(_is_long(row) for row in rows)
+                equal_long += row.is_long
+            seen.add(row.digest)
+            if row.is_long:
+                owners[row.digest].add(problem)
+    num_long = sum(row.is_long for row in rows)
     across = sum(len(problems) - 1 for problems in owners.values())
     found: dict[str, Any] = {"equal": equal, "equal_long": equal_long, "long": num_long, "across": across}
     return {**found, "alarm": _alarm(found, by_question, temperature)}
 
 
-def _is_long(row: Prediction) -> bool:
-    # Of imported outputs the text alone may be known; a token has about four characters.
-    return (len(row.text) // 4 if row.num_tokens is None else row.num_tokens) >= LONG_TOKENS
-
-
-def _key(row: Prediction) -> tuple[int, ...] | str:
-    return row.token_ids or row.text
-
-
-def _alarm(found: dict[str, Any], by_question: dict[str, list[Prediction]], temperature: float) -> str | None:
+def _alarm(found: dict[str, Any], by_question: dict[str, list[Seen]], temperature: float) -> str | None:
     if found["across"] > max(1, MAX_SHARE * found["long"]):
         return f"{found['across']:,} long outputs stand word for word under another question, too"
     if not found["equal"]:
@@ -75,7 +83,7 @@ def _alarm(found: dict[str, Any], by_question: dict[str, list[Prediction]], temp
     return _equal_numbers(by_question)
 
 
-def _equal_numbers(by_question: dict[str, list[Prediction]]) -> str | None:
+def _equal_numbers(by_question: dict[str, list[Seen]]) -> str | None:
     """Are two sample numbers equal on more questions than equal outputs fall on any other two?
 
     By chance every two of a question's n samples are as likely to be the equal ones as every other two.
@@ -85,7 +93,7 @@ def _equal_numbers(by_question: dict[str, list[Prediction]]) -> str | None:
     pairs = 0
     for group in by_question.values():
         shown = sorted(group, key=lambda row: row.sample_index)[:_MOST_SAMPLES]
-        agreeing = [(a.sample_index, b.sample_index) for a, b in combinations(shown, 2) if _key(a) == _key(b)]
+        agreeing = [(a.sample_index, b.sample_index) for a, b in combinations(shown, 2) if a.digest == b.digest]
         possible = len(shown) * (len(shown) - 1) // 2
         pairs = max(pairs, possible)
         share += len(agreeing) / possible if possible else 0.0

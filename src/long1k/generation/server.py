@@ -82,6 +82,7 @@ class Endpoint:
 
     config: ServerConfig
     chat: Chat
+    end_ids: tuple[int, ...]
     model: str
     server: Server
     httpx: Any

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic.config import JsonDict
 
 from long1k.errors import DataError, EngineError
 from long1k.generation.base import Done, Job, Output, Sampling, Serving
-from long1k.generation.flow import draw_all, piece_seed, waiting
+from long1k.generation.flow import close_runner, draw_all, new_runner, piece_seed, run_on, waiting
 from long1k.plugins import need
 
 _HOW: JsonDict = {"how": True}
@@ -67,7 +66,7 @@ class VllmEngine:
     Config = VllmConfig
 
     def __init__(self, config: VllmConfig, serving: Serving) -> None:
-        self.config, self._end_id = config, serving.chat.end_id
+        self.config, self._end_ids = config, list(serving.end_ids)
         self._vllm = need("vllm")
         arguments = need("vllm.engine.arg_utils").AsyncEngineArgs
         engines = need("vllm.v1.engine.async_llm").AsyncLLM
@@ -78,11 +77,11 @@ class VllmEngine:
             given |= {"enable_lora": True, "max_lora_rank": config.max_lora_rank}
         self._numbers = itertools.count()
         # One loop for the engine's whole life: its background task belongs to the loop it was started in.
-        self._runner = asyncio.Runner()
+        self._runner = new_runner()
         try:
-            self._engine = self._runner.run(_start(engines, arguments, given | config.extra))
+            self._engine = run_on(self._runner, _start(engines, arguments, given | config.extra))
         except BaseException as error:
-            self._runner.close()
+            close_runner(self._runner)
             if isinstance(error, (TypeError, ValueError, RuntimeError, OSError)):
                 raise EngineError(
                     f"vLLM does not start: {type(error).__name__}: {str(error)[:500]}",
@@ -115,22 +114,22 @@ class VllmEngine:
         async def draw(job: Job) -> Output:
             return await self._draw(job, sampling)
 
-        self._runner.run(draw_all(waiting(jobs, finished), draw, done, self.config.concurrency))
+        run_on(self._runner, draw_all(waiting(jobs, finished), draw, done, self.config.concurrency))
 
     def close(self) -> None:
         """Stop the engine's processes and free the GPUs."""
         try:
             self._engine.shutdown()
         finally:
-            self._runner.close()
+            close_runner(self._runner)
 
     async def _draw(self, job: Job, sampling: Sampling) -> Output:
         vllm, last = self._vllm, None
         params = vllm.SamplingParams(
             n=1, temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p,
             repetition_penalty=sampling.repetition_penalty, seed=piece_seed(job), max_tokens=job.max_new_tokens,
-            # The end token alone ends an output, as in the engine on transformers; it stands in token_ids.
-            ignore_eos=True, stop_token_ids=[self._end_id], detokenize=False, skip_special_tokens=False,
+            # End tokens as in the engine on transformers; they stand in token_ids.
+            ignore_eos=True, stop_token_ids=self._end_ids, detokenize=False, skip_special_tokens=False,
             output_kind=need("vllm.sampling_params").RequestOutputKind.FINAL_ONLY,
         )  # fmt: skip
         try:

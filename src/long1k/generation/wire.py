@@ -66,8 +66,8 @@ def unknown_to_plain(sampling: Sampling) -> list[str]:
 
 
 def request_body(
-    job: Job, sampling: Sampling, chat: Chat, *, model: str, prompts: Prompts, server: Server, max_tokens_name: str,
-    extra: dict[str, Any],
+    job: Job, sampling: Sampling, chat: Chat, end_ids: Sequence[int], *, model: str, prompts: Prompts, server: Server,
+    max_tokens_name: str, extra: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """The body of one request.
 
@@ -89,8 +89,8 @@ def request_body(
     if server in ("vllm", "sglang"):
         body |= {
             "top_k": sampling.top_k or -1, "min_p": sampling.min_p, "repetition_penalty": sampling.repetition_penalty,
-            # The end token alone ends an output, as in the engine on transformers.
-            "ignore_eos": True, "stop_token_ids": [chat.end_id], "skip_special_tokens": False,
+            # The same end tokens as in the engine on transformers.
+            "ignore_eos": True, "stop_token_ids": list(end_ids), "skip_special_tokens": False,
         }  # fmt: skip
     if server == "vllm":
         body["return_token_ids"] = True
@@ -166,12 +166,15 @@ def says_too_long(text: str) -> bool:
     return any(words in text.lower() for words in _CONTEXT_WORDS)
 
 
-def read_answer(values: dict[str, Any], job: Job, chat: Chat, prompt_ids: list[int] | None) -> Output:
+def read_answer(
+    values: dict[str, Any], job: Job, chat: Chat, prompt_ids: list[int] | None, end_ids: Sequence[int] = ()
+) -> Output:
     """The output in an answer.
 
     Args:
         prompt_ids: what the server should have found in the prompt: their number, and the ids where it sends them
             back, are compared; None: the server's tokenizer is another one, so that its ids are not kept either.
+        end_ids: tokens that end an output, beside the template's.
 
     Raises:
         BadAnswer: an empty, incomplete or contradictory answer.
@@ -193,17 +196,22 @@ def read_answer(values: dict[str, Any], job: Job, chat: Chat, prompt_ids: list[i
     if drawn is not None and drawn > job.max_new_tokens:
         raise BadAnswer(f"the server drew {drawn:,} tokens where at most {job.max_new_tokens:,} were asked for")
     text = _text(choice, chat)
+    ends = (chat.end_id, *end_ids)
+    # vLLM and SGLang say which of the tokens it was; from others one end is like another.
+    said = _int(choice.get("stop_reason", choice.get("matched_stop")))
+    end_id = said if said in ends else chat.end_id
+    written = {one: chat.end_token if one == chat.end_id else chat.tokenizer.decode([one]) for one in ends}
     ids = None if prompt_ids is None else _token_ids(values, choice, chat)
     if ids is not None:
         if len(ids) > job.max_new_tokens:
             raise BadAnswer(f"the server drew {len(ids):,} tokens where at most {job.max_new_tokens:,} were asked for")
-        if reason == "stop" and (not ids or ids[-1] != chat.end_id):
-            ids.append(chat.end_id)  # some servers keep it to themselves
+        if reason == "stop" and (not ids or ids[-1] not in ends):
+            ids.append(end_id)  # some servers keep it to themselves
         return Output(job.key, ids, reason)
     if text is None:
         raise BadAnswer("the answer's text is missing or null", retry=True)
-    if reason == "stop" and not text.endswith(chat.end_token):
-        text += chat.end_token
+    if reason == "stop" and not text.endswith(tuple(written.values())):
+        text += written[end_id]
     encoded = _encode(text, chat)
     if drawn is None and len(encoded) > 2 * job.max_new_tokens + 16:
         raise BadAnswer(

@@ -20,7 +20,7 @@ from long1k.progress import progress
 from long1k.rows import STATUSES, Prediction, Reject, Score, Trace, content_id
 from long1k.tables import PART_ROWS, Manifest, TableWriter, fingerprint, is_current, iter_table, read_manifest
 
-STAGE = "distill/1"
+STAGE = "distill/2"
 RATIO = 1.5
 """Two correct solutions of one problem are of different length if one is so many times as long as the other."""
 _UNJUDGED = ("timeout", "error")
@@ -190,7 +190,9 @@ def _trace(
 def _parts(row: Prediction) -> Parts | Fault:
     """Thinking and solution as they were told apart when the output was stored, else at the final answer."""
     if row.thinking is None:
-        return split_response(row.text, "auto")
+        # What was drawn here is known without its end token, whichever that is; of imported outputs the text is all.
+        whole = row.answer_text if row.token_ids and row.answer_text is not None else row.text
+        return split_response(whole, "auto")
     return check_parts(Parts(row.thinking.strip(), (row.answer_text or "").strip(), "tags"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,18 @@ from long1k.errors import DataError, EngineError
 from long1k.generation import ENGINES
 from long1k.generation.base import Engine, Job, Output, Sampling, Serving, identity
 from long1k.generation.budget import Course, Sample
-from long1k.generation.record import FILE, open_record, read_record
-from long1k.generation.repeats import repeats
+from long1k.generation.ends import end_ids
+from long1k.generation.record import FILE, Record, open_record, refuse_mix
+from long1k.generation.repeats import Seen, repeats
+from long1k.locks import locked
 from long1k.plugins import load_plugin, validate
 from long1k.progress import progress
 from long1k.rows import Prediction, content_id, derive_seed
-from long1k.tables import MANIFEST, PART_ROWS, Manifest, TableWriter, fingerprint, is_current, read_manifest
+from long1k.tables import MANIFEST, Manifest, TableWriter, fingerprint, is_current, read_manifest
 from long1k.training.checkpoint import model_digest
 
-STAGE = "predict/2"
+STAGE = "predict/3"
+_PART_ROWS = 1024  # outputs are long, and a part is in memory as a whole, here and where it is read
 
 
 class EngineSpec:
@@ -87,14 +90,36 @@ def predict(
         EngineError: some samples failed; all others are kept, and the same call draws only those.
     """
     settings, inputs = _identity(checkpoint, benchmark_name, benchmark, sampling, chat, engine, arm, train_seed)
-    if is_current(out, fingerprint(STAGE, settings, inputs)):
-        return read_manifest(out)
+    if (kept := _finished(out, fingerprint(STAGE, settings, inputs))) is not None:
+        return kept
+    with locked(out, "--out"):
+        # A run that held the lock a moment ago may have finished the table since we looked.
+        if (kept := _finished(out, fingerprint(STAGE, settings, inputs))) is not None:
+            return kept
+        return _predicted(out, settings, inputs, checkpoint, benchmark, sampling, chat, engine, start)
+
+
+def _finished(out: Path, wanted: str) -> Manifest | None:
+    """The manifest of a finished table of these settings, if it is there."""
+    if not is_current(out, wanted):
+        return None
+    if (out / FILE).is_file():  # killed between the manifest and the removal of the record
+        (out / FILE).unlink(missing_ok=True)
+    return read_manifest(out)
+
+
+def _predicted(
+    out: Path, settings: dict[str, Any], inputs: dict[str, str], checkpoint: Path, benchmark: Benchmark,
+    sampling: Sampling, chat: Chat, engine: EngineSpec, start: Callable[[], Engine] | None,
+) -> Manifest:  # fmt: skip
+    """The table, from the samples that are there and those still to be drawn."""
+    name = settings["benchmark"]
     items = list(benchmark.load())
     if not items:
-        raise DataError(f"the benchmark {benchmark_name} has no items", "check its file")
+        raise DataError(f"the benchmark {name} has no items", "check its file")
     writer = TableWriter(out, Prediction, stage=STAGE, config=settings, inputs=inputs, precious=True)
     prompts = {item.item_id: chat.encode_prompt(item.messages) for item in items}
-    course = Course(chat, sampling)
+    course = Course(chat, sampling, settings["end_ids"])
     keys = [(item, n, f"{item.item_id}/{n}") for item in items for n in range(sampling.samples)]
     jobs = [
         replace(
@@ -103,53 +128,59 @@ def predict(
         )
         for item, n, key in keys
     ]
-    done = read_record(out / FILE)
-    if any(job.key not in done for job in jobs):
-        running = start() if start is not None else engine.start(checkpoint, chat)
-        try:
-            _check_length(running, jobs, sampling)
-            _draw(out, running, jobs, sampling, course, done, f"predict {benchmark_name} ({arm})")
-        finally:
-            if start is None:
-                running.close()
-    rows = [_row(item, n, *done[key], prompts[item.item_id], settings, chat, checkpoint) for item, n, key in keys]
-    num_parts = -(-len(rows) // PART_ROWS)
-    for index in range(num_parts):
-        writer.write_part(index, rows[index * PART_ROWS : (index + 1) * PART_ROWS])
-    manifest = writer.commit(num_parts, _info(rows, len(items), benchmark, chat, sampling))
+    found = _Account(set(settings["end_ids"][1:]), chat)
+    with open_record(out / FILE) as record:
+        if any(job.key not in record for job in jobs):
+            running = start() if start is not None else engine.start(checkpoint, chat)
+            try:
+                refuse_mix(record, getattr(running, "served", None), out)
+                _check_length(running, jobs, sampling)
+                _draw(out, running, jobs, sampling, course, record, f"predict {name} ({settings['arm']})")
+            finally:
+                if start is None:
+                    running.close()
+        num_parts = -(-len(keys) // _PART_ROWS)
+        for index in range(num_parts):
+            rows = [
+                _row(item, n, *record.read(key), prompts[item.item_id], settings, chat, checkpoint)
+                for item, n, key in keys[index * _PART_ROWS : (index + 1) * _PART_ROWS]
+            ]
+            found.add(rows)
+            writer.write_part(index, rows)
+        served = sorted(record.served)
+    info = {"items": len(items), "source": account(benchmark), "grader": benchmark.grader, "served": served}
+    manifest = writer.commit(num_parts, info | found.info(sampling.temperature))
     (out / FILE).unlink(missing_ok=True)
     return manifest
 
 
 def _draw(
-    out: Path, engine: Engine, jobs: Sequence[Job], sampling: Sampling, course: Course,
-    done: dict[str, tuple[Sample, str]], title: str,
-) -> None:  # fmt: skip
-    """Let the engine draw what is missing; ``done`` and the record grow sample by sample."""
-    failed: list[Sample] = []
-    with progress(title, len(jobs)) as step, open_record(out / FILE, engine.name) as record:
-        step(len(done))
+    out: Path, engine: Engine, jobs: Sequence[Job], sampling: Sampling, course: Course, record: Record, title: str
+) -> None:
+    """Let the engine draw what is missing; the record grows sample by sample."""
+    failed: Counter[str] = Counter()
+    served = getattr(engine, "served", None)
+    with progress(title, len(jobs)) as step:
+        step(len(record))
 
         def after(output: Output) -> Job | None:
             following = course.after(output)
             if isinstance(following, Job):
                 return following
             if following.error is not None:
-                failed.append(following)
-            elif following.key not in done:  # a batch of which one job was missing is drawn again whole
-                record.add(following)
-                done[following.key] = (following, engine.name)
+                failed[following.error] += 1
+            elif following.key not in record:  # a batch of which one job was missing is drawn again whole
+                record.add(following, engine.name, served)
                 step(1)
             return None
 
-        engine.run(jobs, sampling, after, frozenset(done))
-    missing = sum(job.key not in done for job in jobs)
+        engine.run(jobs, sampling, after, frozenset(record.keys()))
+    missing = sum(job.key not in record for job in jobs)
     if missing:
-        reasons = Counter(sample.error for sample in failed).most_common(3)
-        listed = "".join(f"\n    {count:,} × {reason}" for reason, count in reasons)
+        listed = "".join(f"\n    {count:,} × {reason}" for reason, count in failed.most_common(3))
         raise EngineError(
             f"{missing:,} of {len(jobs):,} outputs failed{listed}",
-            f"the other {len(done):,} are kept in {out}: mend the engine and run the same command again",
+            f"the other {len(record):,} are kept in {out}: mend the engine and run the same command again",
         )
 
 
@@ -172,7 +203,7 @@ def _identity(
     settings: dict[str, Any] = {
         "benchmark": name, "benchmark_config": benchmark_identity(benchmark),
         "sampling": sampling.model_dump(), "engine": engine.identity(),
-        "chat": chat.describe(), "arm": arm, "train_seed": train_seed,
+        "chat": chat.describe(), "end_ids": list(end_ids(checkpoint, chat)), "arm": arm, "train_seed": train_seed,
     }  # fmt: skip
     return settings, {"checkpoint": engine.digest_of(checkpoint, chat), "benchmark": benchmark.digest()}
 
@@ -191,7 +222,7 @@ def _row(
     checkpoint: Path,
 ) -> Prediction:  # fmt: skip
     text = sample.text if sample.text is not None else chat.tokenizer.decode(sample.token_ids)
-    split = chat.split_answer(text, chat.opens_thinking(prompt_ids))
+    split = chat.split_answer(_ended(text, sample, settings["end_ids"], chat), chat.opens_thinking(prompt_ids))
     return Prediction(
         prediction_id=content_id(
             "y", settings["benchmark"], item.item_id, settings["arm"], str(settings["train_seed"]), str(number)
@@ -209,18 +240,51 @@ def _row(
     )  # fmt: skip
 
 
-def _info(
-    rows: Sequence[Prediction], num_items: int, benchmark: Benchmark, chat: Chat, sampling: Sampling
-) -> dict[str, Any]:
-    """The account of a table of predictions."""
-    return {
-        "items": num_items, "source": account(benchmark),
-        "engine": ", ".join(sorted({row.engine for row in rows})), "grader": benchmark.grader,
-        "finish_reasons": dict(sorted(Counter(row.finish_reason for row in rows).items())),
-        "budget_flags": dict(sorted(Counter(row.budget_flag or "unknown" for row in rows).items())),
-        "mean_tokens": sum(row.num_tokens or 0 for row in rows) / len(rows),
-        # Outputs that repeat an earlier sample of the same question; many of them mean broken seeds.
-        "equal_outputs": len(rows) - len({(row.problem_id, row.text) for row in rows}),
-        "repeats": repeats(rows, sampling.temperature),
-        "tokenizer_folder": str(chat.tokenizer.folder),
-    }  # fmt: skip
+def _ended(text: str, sample: Sample, ends: Sequence[int], chat: Chat) -> str:
+    """A text without the end token of the model's own that stands at its end; the template's is known to the split."""
+    if sample.finish_reason != "stop" or not sample.token_ids or sample.token_ids[-1] not in ends[1:]:
+        return text
+    return text.removesuffix(chat.tokenizer.decode(sample.token_ids[-1:]))
+
+
+@dataclass
+class _Account:
+    """What the rows of a table come to, counted part by part."""
+
+    other_ends: set[int]
+    chat: Chat
+    num_rows: int = 0
+    tokens: int = 0
+    engines: set[str] = field(default_factory=set)
+    reasons: Counter[str] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
+    ended_otherwise: int = 0
+    seen: list[Seen] = field(default_factory=list)
+    texts: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, rows: Sequence[Prediction]) -> None:
+        """Count some rows."""
+        self.num_rows += len(rows)
+        self.tokens += sum(row.num_tokens or 0 for row in rows)
+        self.engines.update(row.engine for row in rows)
+        self.reasons.update(row.finish_reason for row in rows)
+        self.flags.update(row.budget_flag or "unknown" for row in rows)
+        stopped = [row.token_ids for row in rows if row.finish_reason == "stop"]
+        self.ended_otherwise += sum(bool(ids) and ids[-1] in self.other_ends for ids in stopped)
+        self.seen += [Seen.of(row) for row in rows]
+        self.texts.update((row.problem_id, content_id("d", row.text)) for row in rows)
+
+    def info(self, temperature: float) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "engine": ", ".join(sorted(self.engines)),
+            "finish_reasons": dict(sorted(self.reasons.items())),
+            # Outputs that ended with a token that is not the chat template's: a base model's end of text.
+            "ended_otherwise": self.ended_otherwise,
+            "budget_flags": dict(sorted(self.flags.items())),
+            "mean_tokens": self.tokens / self.num_rows,
+            # Outputs that repeat an earlier sample of the same question; many of them mean broken seeds.
+            "equal_outputs": self.num_rows - len(self.texts),
+            "repeats": repeats(self.seen, temperature),
+            "tokenizer_folder": str(self.chat.tokenizer.folder),
+        }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from long1k.benchmarks.base import Item
 from long1k.chat import STYLES, Chat
-from long1k.generation.repeats import repeats
+from long1k.generation.repeats import Seen, repeats
 from long1k.grading.extract import extract_parts
 from long1k.rows import Prediction
 from long1k.stages.doctor.check import Check, plural, short
@@ -30,7 +30,7 @@ def output_checks(folder: Path, items: Sequence[Item], chat: Chat | None) -> lis
     sampling = manifest.config.get("sampling", {})
     checks = [*_same_questions(rows, items), *([] if chat is None else _same_prompts(rows, items, chat))]
     checks += [_cut(rows), _parsed(rows), *_thinking(rows, chat)]
-    found = repeats(rows, float(sampling.get("temperature", 1.0)))
+    found = repeats([Seen.of(row) for row in rows], float(sampling.get("temperature", 1.0)))
     alarm = found.pop("alarm")
     checks.append(
         Check(
@@ -161,13 +161,16 @@ def _thinking(rows: Sequence[Prediction], chat: Chat | None) -> list[Check]:
 
 
 def _ended(rows: Sequence[Prediction], chat: Chat) -> list[Check]:
-    stopped = sum(row.finish_reason == "stop" for row in rows)
+    ended = [row for row in rows if row.finish_reason == "stop"]
+    stopped = len(ended)
+    others = sum(bool(row.token_ids) and row.token_ids[-1] != chat.end_id for row in ended)
     if len(rows) < _ENOUGH:
         return []
     return [
         Check(
             "outputs that end", "ok" if stopped else "fail",
-            f"{stopped:,} of {len(rows):,} outputs ended by themselves with {chat.end_token}",
+            f"{stopped:,} of {len(rows):,} outputs ended by themselves with {chat.end_token}"
+            + (f" or another end token of the model ({others:,})" if others else ""),
             "the model never stops: was its end token trained, and is it the template's?",
         )
     ]  # fmt: skip

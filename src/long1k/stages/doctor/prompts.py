@@ -13,6 +13,7 @@ from typing import Any
 from long1k.benchmarks.base import Benchmark, Item, account
 from long1k.chat import STYLES, Chat, documents
 from long1k.errors import DataError
+from long1k.generation.ends import named_end_ids
 from long1k.rows import Example
 from long1k.stages.doctor.check import Check, plural, short
 from long1k.tables import iter_table, read_manifest
@@ -163,7 +164,7 @@ def token_checks(items: Sequence[Item], chat: Chat) -> list[Check]:
 def model_checks(folder: Path, chat: Chat, longest_tokens: int, max_new_tokens: int | None) -> list[Check]:
     """Does the model stop at the template's end token, and is there room for prompt and answer?"""
     checks = []
-    stops = _end_ids(folder)
+    stops = named_end_ids(folder)
     end = f"{chat.end_token} ({chat.end_id})"
     if stops is None:
         checks.append(Check("end token", "info", f"{end}; {folder} does not say at which tokens an engine stops"))
@@ -200,14 +201,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _end_ids(folder: Path) -> set[int] | None:
-    for name in ("generation_config.json", "config.json"):
-        found = _read(folder / name).get("eos_token_id")
-        if found is not None:
-            return {int(one) for one in (found if isinstance(found, list) else [found])}
-    return None
 
 
 def train_checks(samples: Path, chat_trained: Chat, chat: Chat, items: Sequence[Item]) -> list[Check]:
