@@ -318,6 +318,7 @@ def test_outputs_by_outcome(tmp_path: Path) -> None:
     assert (benchmark["benchmark"], arm["name"], arm["unit"]) == ("b", "L64", "tokens")
     correct, wrong = arm["outcomes"]["correct"], arm["outcomes"]["wrong"]
     assert (correct["outputs"], wrong["outputs"], arm["questions"]) == (16, 8, 12)
+    assert (wrong["cut_frac"]["estimate"], wrong["unknown_end"]) == (0, 0)
     assert wrong["words"] == sum(
         len(WORD.findall(row.text.lower())) for at, row in enumerate(some_rows()) if at % 3 == 0
     )
@@ -460,6 +461,7 @@ def test_the_labelled_outputs(tmp_path: Path) -> None:
         assert arm["unit"] == "tokens"
         assert arm["wrong_to_correct_length"]["low"] > 1  # wrong outputs are longer, in every run
         assert arm["outcomes"]["correct"]["loops"] == 0
+        assert arm["outcomes"]["correct"]["cut_frac"] is None  # the file does not say how an output ended
         assert [one["word"] for one in arm["words"]["correct"]][:2] == ["we", "frac"]
     waits = {name: arm["outcomes"]["correct"]["markers_a_thousand"]["backtracking"] for name, arm in found.items()}
     assert waits["exp6_jl_only_wait"]["low"] > waits["exp6_jl"]["high"]

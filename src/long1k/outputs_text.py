@@ -55,12 +55,12 @@ def _arm(benchmark: str, arm: Mapping[str, Any]) -> Iterator[str]:
     yield f"{name}: {arm['questions']:,} questions, {counted}{failed}"
     if unit == "words":
         yield "  lengths are in words: these outputs came without token counts (--tokenizer counts them)"
-    yield f"  {unit:<10} {'mean':>22} {'median':>24}     loops       cut"
+    yield f"  {unit:<10} {'mean':>22} {'median':>24}  loops, %    cut, %"
     for name, one in outcomes.items():
         if one["outputs"]:
             mean, median = (_interval(one[key], 0) for key in ("mean_length", "median_length"))
-            shares = (f"{100 * one[key]['estimate']:.1f} %" for key in ("loop_frac", "cut_frac"))
-            yield f"    {name:<8} {mean:>22} {median:>24} {next(shares):>9} {next(shares):>9}"
+            loops, cut = (_share(one[key]) for key in ("loop_frac", "cut_frac"))
+            yield f"    {name:<8} {mean:>22} {median:>24} {loops:>9} {cut:>9}"
     longer = arm["wrong_to_correct_length"]
     if longer is not None:
         yield f"    wrong outputs are {_interval(longer, 2)} times as long as correct ones"

@@ -44,7 +44,7 @@ class _Kind:
     tokens: list[int] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
     loops: list[float] = field(default_factory=list)
-    cut: list[float] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
     parts: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -118,7 +118,7 @@ def _add(arm: _Arm, row: dict[str, Any], parts: Sequence[dict[str, Any]]) -> Non
         arm.uncounted += 1
     kind.tokens.append(row["num_tokens"] or 0)
     kind.loops.append(float(find_loop(text) is not None))
-    kind.cut.append(float(end_of(row["finish_reason"]) == "cut"))
+    kind.ends.append(end_of(row["finish_reason"]))
     kind.parts.append(marker_counts(text))
 
 
@@ -155,7 +155,8 @@ def _outcome(kind: _Kind, sizes: Sequence[int], unit: str, confidence: float) ->
     def plain(interval: Interval | None) -> dict[str, Any] | None:
         return None if interval is None else interval.as_dict()
 
-    finished = [at for at, cut in enumerate(kind.cut) if not cut]
+    known = [at for at, end in enumerate(kind.ends) if end != "unknown"]
+    finished = [at for at in known if kind.ends[at] == "finished"]
     names = sorted(set(questions))
     totals, _ = clustered.sums([float(size) for size in sizes], questions, names)
     words_QP = _by_question(kind, "words", names)
@@ -171,9 +172,13 @@ def _outcome(kind: _Kind, sizes: Sequence[int], unit: str, confidence: float) ->
         "mean_length_finished": plain(
             clustered.mean([sizes[at] for at in finished], [questions[at] for at in finished], confidence)
         ),
-        "loops": sum(kind.loops), "cut": sum(kind.cut),
+        "loops": sum(kind.loops), "cut": kind.ends.count("cut"), "unknown_end": len(questions) - len(known),
         "loop_frac": plain(clustered.mean(kind.loops, questions, confidence)),
-        "cut_frac": plain(clustered.mean(kind.cut, questions, confidence)),
+        "cut_frac": plain(
+            clustered.mean(
+                [float(kind.ends[at] == "cut") for at in known], [questions[at] for at in known], confidence
+            )
+        ),
         "markers_a_thousand": markers, "course_a_thousand_words": course,
     }  # fmt: skip
 
