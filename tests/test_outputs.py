@@ -26,9 +26,11 @@ from long1k.jsonlines import BadRow, read_json_lines
 from long1k.outputs_text import ledger_lines, outputs_lines
 from long1k.reporting.outputs import course_chart, figure, length_chart, output_sections
 from long1k.rows import Prediction
+from long1k.stages.analyze import FINDINGS, analyze
 from long1k.stages.analyze.ledger import find_folders, ledger_of
 from long1k.stages.analyze.multi import Multi
 from long1k.stages.analyze.outputs import find_tables, outputs_of
+from long1k.stages.report import report
 from long1k.stages.score import score
 from long1k.statistics import clustered
 from long1k.statistics.markers import MARKERS, PARTS, marker_counts
@@ -479,3 +481,33 @@ def test_the_counting_rule_gives_the_published_words_on_texts_of_that_style() ->
     assert top[0]["word"] == "so"
     share = sum(one["share"]["estimate"] for one in top_words(counts, "trace", 100) if one["word"] in PUBLISHED)
     assert 0.0795 <= share <= 0.095  # the published ten make up 7.95 and 8.66 % of the words of correct outputs
+
+
+def test_the_findings_and_the_page_hold_the_outputs(tmp_path: Path) -> None:
+    parts = "Problem 1: \\boxed{5} {{ 7*7 }} <img src=x>\nProblem 2: \\boxed{6}"
+    rows = [*some_rows(), *(prediction(100 + at, f"m{at}", parts, ("5", "6")) for at in range(3))]
+    folder = tmp_path / "published" / "them"
+    writer = TableWriter(folder / "predictions", Prediction, stage="import-predictions/2", config={}, inputs={})
+    writer.write_part(0, [replace(row, arm="<b>theirs</b>", num_tokens=None) for row in rows])
+    writer.commit(1, {})
+    score(folder / "score", folder / "predictions")
+    tokenizer = load_tokenizer("package:micro")
+    published = {"them": (folder / "predictions", folder / "score")}
+    about = {"name": "study", "description": "", "notes": []}
+    analyze(tmp_path / "analyze", [], [], study=about, published=published, root=tmp_path, tokenizer=tokenizer)
+    findings = json.loads((tmp_path / "analyze" / FINDINGS).read_text())
+    (benchmark,) = findings["outputs"]
+    assert benchmark["arms"][0]["unit"] == "tokens"
+    assert benchmark["arms"][0]["role"] == "published"
+    assert [row["k"] for row in benchmark["arms"][0]["multi"]] == [1, 2]
+    assert findings["ledger"] == [
+        {"stage": "predict", "folder": "published/them/predictions", "rows": 27, "cut": 0, "left_out": 0, "reasons": {},
+         "note": "imported outputs that were cut at their limit"}
+    ]  # fmt: skip
+    report(tmp_path / "report", tmp_path)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    for text in ("What the outputs on b look like", "Length by outcome", "Most frequent words on b", "in format",
+                 "Over the course of a text", "Cut or left out, along the way", "published/them/predictions"):  # fmt: skip
+        assert text in page
+    assert "<b>theirs" not in page
+    assert "<img src=x>" not in page
