@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -167,6 +168,44 @@ def test_equal_wrong_answers_vote_together() -> None:
     assert groups_of(2, {"\\frac{1}{2}": 2, "0.5": 1, "7": 1}) == [(2, True), (3, False), (1, False)]
     many_different = {f"{number}.5 and {number}": 1 for number in range(200)}
     assert len(groups_of(0, many_different)) == 201
+
+
+VALUES = ("7", "7.0", "1/2", "0.5", "x+1", "1+x", "text", "x" * 400, "y" * 400)
+
+
+@given(
+    st.dictionaries(st.sampled_from(VALUES), st.integers(1, 9)), st.randoms(use_true_random=False), st.integers(0, 9)
+)
+def test_no_vote_is_lost_and_their_order_means_nothing(votes: dict[str, int], rng: random.Random, right: int) -> None:
+    groups = groups_of(right, votes)
+    assert groups[0] == (right, True)
+    assert sum(count for count, _ in groups[1:]) == sum(votes.values())
+    names = list(votes)
+    rng.shuffle(names)
+    assert groups_of(right, {name: votes[name] for name in names}) == groups
+    equal = [{"7", "7.0"}, {"1/2", "0.5"}, {"x+1", "1+x"}, *({name} for name in VALUES[6:])]
+    assert len(groups) - 1 == sum(1 for each in equal if each & votes.keys())
+
+
+def test_votes_are_compared_with_so_many_groups_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr("long1k.stages.rates._equal", lambda one, other: asked.append((one, other)) or False)
+    groups_of(0, {f"answer {number}": 1 for number in range(300)} | {"z" * 1000: 5})
+    assert len(asked) <= 32 * 300
+    assert not any("z" in one + other for one, other in asked)
+
+
+@pytest.mark.parametrize("name", ["os:path", "json:JSONDecoder"])
+def test_what_is_no_grader_is_refused(name: str, tmp_path: Path) -> None:
+    table(tmp_path / "p", [prediction(0, "5", "\\boxed{5}")])
+    with pytest.raises(RecipeError, match="is no grader"):
+        score(tmp_path / "s", tmp_path / "p", grader_name=name)
+
+
+def test_rates_of_what_is_no_table_of_scores(tmp_path: Path) -> None:
+    table(tmp_path / "p", [prediction(0, "5", "\\boxed{5}")])
+    with pytest.raises(DataError, match="holds no verdicts"):
+        rates(tmp_path / "p")
 
 
 def test_rates_of_a_table(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from long1k.errors import DataError
-from long1k.interop.results import export_results, format_of, import_results
+from long1k.interop.results import format_of, import_results
+from long1k.interop.results_export import export_results
 from long1k.interop.streams import Archive
 from long1k.rows import Prediction
 from long1k.tables import read_rejected, read_table

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from long1k.errors import DataError, RecipeError
 from long1k.interop.outcomes import Scored, provenance_of, restore
-from long1k.interop.results import FORMATS, export_results, format_of, import_results
+from long1k.interop.results import FORMATS, format_of, import_results
+from long1k.interop.results_export import export_results, exported_files
 from long1k.rows import Prediction, Score, content_id
 from long1k.stages.agree import agree
 from long1k.stages.rates import rates
@@ -116,6 +117,33 @@ def test_without_provenance_the_format_holds_texts_and_verdicts(name: str, tmp_p
         for field in ("question", "answers", "text", "thinking", "answer_text", "sample_index"):
             assert getattr(before, field) == getattr(after, field)
     assert [row.label for row in back] == [True, False, True, False, False]
+
+
+def test_files_of_several_runs_are_one_table(tmp_path: Path) -> None:
+    rows = [prediction(f"q{at}", f"\\boxed{{{at}}}", arm=arm, prediction_id=f"y-{arm}{at}")
+            for arm in ("a", "b") for at in range(3)]  # fmt: skip
+    table(tmp_path / "p", rows)
+    made = export_results(tmp_path / "x", tmp_path / "p", "lm-eval")
+    files = exported_files(tmp_path / "x")
+    assert len(files) == 2 == len(made.info["files"])
+    back = import_results(tmp_path / "back", files, "lm-eval", scores=tmp_path / "s")
+    assert (back.rows_in, back.rows_out) == (6, 6)
+    assert sorted(one.arm for one in read_table(tmp_path / "back", Prediction)) == ["a"] * 3 + ["b"] * 3
+    twice = import_results(tmp_path / "twice", [files[0], files[0], files[1]], "lm-eval")
+    assert (twice.rows_in, twice.rows_out) == (9, 6)
+    assert twice.rejected == {"duplicate": 3}
+
+
+def test_values_of_several_files_go_back_into_several(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps([{**row, "of": name} for row in upstream()]))
+    import_results(tmp_path / "p", files, "predict-json")
+    export_results(tmp_path / "x", tmp_path / "p", "predict-json")
+    for name in ("one", "two"):
+        (path,) = (tmp_path / "x").glob(f"*{name}*.json")
+        assert json_rows(path) == json.loads((tmp_path / f"{name}.json").read_text())
 
 
 ROW = st.fixed_dictionaries(

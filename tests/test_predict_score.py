@@ -11,14 +11,14 @@ import pytest
 
 from long1k.benchmarks.micro import MicroBenchmark, MicroBenchmarkConfig
 from long1k.chat import Chat
-from long1k.errors import DataError
+from long1k.errors import DataError, EngineError, RecipeError
 from long1k.generation.base import Done, Engine, Job, Output, Sampling, Serving
 from long1k.generation.record import FILE, open_record
 from long1k.interop.predictions import import_predictions
 from long1k.rows import Prediction, Score
 from long1k.stages.predict import EngineSpec, predict
 from long1k.stages.score import score
-from long1k.tables import read_manifest, read_rejected, read_table
+from long1k.tables import keep_finished, read_manifest, read_rejected, read_table
 from long1k.tokens import load_tokenizer
 from long1k.training.config import ModelInit
 from realdata import need_extra
@@ -160,6 +160,41 @@ def test_stopped_prediction_resumes_to_the_same_table(
     assert predict(out, **arguments(checkpoint, chat), start=lambda: again).digest == whole.digest
     assert len(again.drawn) == 20 - outputs // 8 * 8  # whole batches are not drawn again
     assert not record.exists()
+
+
+def test_a_start_that_fails_blocks_no_other_settings(checkpoint: Path, chat: Chat, tmp_path: Path) -> None:
+    def fail() -> Any:
+        raise EngineError("the server is down", "start it")
+
+    with pytest.raises(EngineError):
+        predict(tmp_path / "x", **arguments(checkpoint, chat), start=fail)
+    engine = transformers_engine(checkpoint, chat)
+    token = keep_finished.set(True)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            predict(tmp_path / "x", **arguments(checkpoint, chat, temperature=0.5), start=lambda: Dying(engine, 8))
+        with pytest.raises(DataError, match="unfinished work"):
+            predict(tmp_path / "x", **arguments(checkpoint, chat))
+    finally:
+        keep_finished.reset(token)
+
+
+def test_a_column_that_no_row_has_is_refused(tmp_path: Path) -> None:
+    file = outputs_file(tmp_path / "out.jsonl")
+    with pytest.raises(RecipeError, match=r"--field label=okk: no row(.|\n)*did you mean 'ok'"):
+        import_predictions(tmp_path / "p", file, {"label": "okk"}, name="x", arm="run")
+    with pytest.raises(RecipeError, match=r"--arm runs: no row(.|\n)*did you mean 'run'"):
+        import_predictions(tmp_path / "p", file, {"label": "ok"}, name="x", arm="runs")
+    assert not (tmp_path / "p").exists()
+
+
+def test_outputs_of_one_question_and_sample_number_are_counted(tmp_path: Path) -> None:
+    row = {"question": "q", "answer": "1", "response": "1", "sample": 0}
+    lines = [json.dumps({**row, "model": name}) for name in "abc"]
+    (tmp_path / "out.jsonl").write_text("\n".join(lines))
+    assert import_predictions(tmp_path / "p", tmp_path / "out.jsonl", {}, name="x", arm=None).info["same_sample"] == 2
+    told = import_predictions(tmp_path / "q", tmp_path / "out.jsonl", {}, name="x", arm="model")
+    assert (told.info["same_sample"], len(told.info["arms"])) == (0, 3)
 
 
 def test_too_long_for_the_model_is_refused_before_the_run(checkpoint: Path, chat: Chat, tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ def curve(
     if tokens_of not in ("total", "thinking"):
         raise RecipeError(f"--tokens-of {tokens_of}: unknown", "give total or thinking")
     source = read_manifest(predictions)
+    if "predict" not in source.stage:
+        raise DataError(
+            f"{predictions} holds the result of {source.stage.split('/')[0]}, no outputs",
+            "give a folder made by predict or import",
+        )
     if tokenizer is None and "chat" in source.config:
         chat = chat_of(source, None, thinking)
     elif tokenizer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -89,7 +90,8 @@ def _export_results(
     predictions: Path, out: Path, format_name: str, scores: Path | None, option: list[str], provenance: bool | None
 ) -> bool:
     """Whether the format is one of predictions, which then are written."""
-    from long1k.interop.results import FORMATS, export_results
+    from long1k.interop.results import FORMATS
+    from long1k.interop.results_export import export_results
     from long1k.summary import rows_line
 
     if format_name not in FORMATS:
@@ -187,12 +189,14 @@ def _import_results(
     name: str | None, mapped: list[str],
 ) -> bool:  # fmt: skip
     """Whether the file is in the format of another harness, as said or as it looks; it then is read."""
-    from long1k.interop.results import FORMATS, exported_file, format_of, import_results
+    from long1k.interop.results import FORMATS, format_of, import_results
+    from long1k.interop.results_export import exported_files
     from long1k.summary import rows_line
 
-    path = [exported_file(path[0]), *path[1:]]
-    if format_name is None and not mapped and as_ != "samples" and len(path) == 1 and path[0].is_file():
-        format_name = format_of(path[0])
+    path = [file for one in path for file in exported_files(one)]
+    if format_name is None and not mapped and as_ != "samples" and all(one.is_file() for one in path):
+        looks = {format_of(one) for one in path}
+        format_name = looks.pop() if len(looks) == 1 else None
     if format_name in (None, "jsonl"):
         for key, given in (("--option", bool(option)), ("--scores", scores is not None)):
             if given:
@@ -203,11 +207,8 @@ def _import_results(
         raise RecipeError(
             f"--format {format_name} reads predictions, and needs no --field", "leave the one or other out"
         )
-    if len(path) != 1:
-        raise RecipeError("predictions come from one file", "import each file into a folder of its own")
     options = dict(pair(text, "--option") for text in option)
-    chosen = name or path[0].name.split(".")[0]
-    manifest = import_results(out, path[0], format_name, name=chosen, options=options, scores=scores)
+    manifest = import_results(out, path, format_name, name=name, options=options, scores=scores)
     info = manifest.info
     print(
         f"{out}: {rows_line(manifest)}; {format_name}: {info['foreign_rows']:,} rows, {info['items']:,} questions, "
@@ -245,7 +246,14 @@ def _import_predictions(path: list[Path], out: Path, field: list[str], arm: str 
         raise RecipeError("predictions come from one file", "import each file into a folder of its own")
     mapping = dict(pair(text, "--field") for text in field)
     manifest = import_predictions(out, path[0], mapping, name=path[0].name.split(".")[0], arm=arm)
-    print(f"{out}: {rows_line(manifest)}; {manifest.info['items']:,} questions, {len(manifest.info['arms'])} runs")
+    runs = len(manifest.info["arms"])
+    print(f"{out}: {rows_line(manifest)}; {manifest.info['items']:,} questions, {runs} run{'' if runs == 1 else 's'}")
+    if manifest.info.get("same_sample"):
+        print(
+            f"warning: {manifest.info['same_sample']:,} outputs have the question and sample number of another one of "
+            "their run: if several models are in this file, name the field that tells them apart: --arm FIELD",
+            file=sys.stderr,
+        )
 
 
 def card(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from long1k.cli_common import Out, Thinking, chat_from, chat_of, pair
-from long1k.errors import RecipeError
+from long1k.errors import DataError, RecipeError
 from long1k.summary import predict_summary, predict_warnings
 from long1k.templates import NAMES
 
@@ -52,6 +52,8 @@ def predict(
     from long1k.stages.predict import predict as stage
     from long1k.tables import read_manifest
 
+    if not (checkpoint.is_dir() or str(checkpoint).startswith("package:")):
+        raise DataError(f"there is no folder {checkpoint}", "name the model's: a checkpoint, or any model folder")
     specs = benchmark_specs(benchmark, option)
     values, own = _samplings(set_, list(specs))
     sampling = validate(Sampling, values, "predict")

@@ -120,7 +120,10 @@ def agree(
     found = stage(a, b, sheet, predictions=predictions)
     print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else agree_summary(found), flush=True)
     if sheet is not None and not as_json:
-        print(f"{found['rows']:,} disagreements in {sheet}", flush=True)
+        differ = found["only_a_correct"] + found["only_b_correct"]
+        print(
+            f"{sheet}: {differ:,} disagreements, and {found['rows'] - differ:,} that only one could grade", flush=True
+        )
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -61,6 +61,10 @@ def aligned(
 def graded_predictions(scores: Path, predictions: Path | None = None) -> Path:
     """The folder of the predictions that were graded, checked by its digest."""
     manifest = read_manifest(scores)
+    if "predictions" not in manifest.inputs:
+        made = manifest.stage.split("/")[0]
+        mend = f"long1k score {scores} --out scores makes them" if "predict" in made else "give a folder made by score"
+        raise DataError(f"{scores} holds no verdicts, but the result of {made}", mend)
     folder = predictions or Path(str(manifest.info.get("predictions_folder") or ""))
     if predictions is None and not (folder / "manifest.json").is_file():
         raise DataError(f"the predictions that {scores} grades are not in {folder}", "say where: --predictions FOLDER")

@@ -195,7 +195,12 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(f"there is no folder {folder}", "check the path, or run the stage that makes it")
     path = folder / MANIFEST
     if not path.is_file():
-        stage = str(_read_json(folder / PROGRESS).get("stage") or "the command that makes it").split("/")[0]
+        stage = str(_read_json(folder / PROGRESS).get("stage") or "").split("/")[0]
+        if not stage:
+            raise IncompleteError(
+                f"{folder} has no {MANIFEST}: it holds no result of this program, or one that was never finished",
+                "check the path, or run the command that makes it",
+            )
         raise IncompleteError(
             f"{folder} has no {MANIFEST}: it was never finished", f"run {stage} again with the same --out: it goes on"
         )
@@ -293,7 +298,9 @@ def begin(
         if found.get("stage") != stage:
             differing.insert(0, f"stage: {found.get('stage')} → {stage}")
         listed = "".join(f"\n    {line}" for line in differing)
-        if keep_finished.get() and (finished or precious):
+        # A start that failed before it made anything leaves nothing that would be lost.
+        worth = any(one.name != PROGRESS and (one.is_dir() or one.stat().st_size) for one in entries)
+        if keep_finished.get() and (finished or (precious and worth)):
             what = "a finished result" if finished else "unfinished work"
             raise DataError(
                 f"{folder} holds {what} of {stage.split('/')[0]} with other settings or inputs{listed}",

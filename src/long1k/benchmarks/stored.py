@@ -246,7 +246,10 @@ class StoredBenchmark:
         if not items:
             known = "".join(f"; {name}: {', '.join(sorted(values)[:12])}" for name, values in seen.items() if values)
             why = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items()) or "there are none"
-            raise DataError(f"no question is left of {num_rows:,} rows ({why})", f"change subset{known}")
+            raise DataError(
+                f"no question is left of {num_rows:,} rows ({why})",
+                f"change subset{known}" if num_rows else "check the file",
+            )
         self._account = {**self._from(), "rows": num_rows, "left_out": dict(sorted(left_out.items()))}
         return items
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from long1k.errors import RecipeError
 from long1k.grading.extract import Extracted, extract_parts
 from long1k.grading.pool import Verdict
+from long1k.plugins import load_plugin
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,18 @@ def grade_by_rule(compare: Callable[[Sequence[tuple[str, str]]], list[Verdict]],
     for (index, _, answer), verdict in zip(asked, verdicts, strict=True):
         grades[index] = Grade(verdict.status, verdict.note, answer)
     return [grade for grade in grades if grade is not None]
+
+
+def load_grader(name: str, known: Mapping[str, str]) -> Any:
+    """The class behind a grader's name.
+
+    Raises:
+        RecipeError: an unknown name, or something from outside that is no grader.
+    """
+    factory = load_plugin(name, known, "grader")
+    if not callable(factory) or not isinstance(getattr(factory, "version", None), str):
+        raise RecipeError(f"'{name}' is no grader: it has no version", "see docs/grading.md for what a class needs")
+    return factory
 
 
 def grade_with(grader: Any, cases: Sequence[Case]) -> list[Grade]:

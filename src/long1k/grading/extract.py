@@ -43,7 +43,7 @@ _BARE_BOX = re.compile(
 
 _STATEMENT = re.compile(
     r"""(?:
-        (?<![A-Za-z])(?:final[ ]+)?answer(?:[ ]+to[ ][^\n.:]{1,60})?(?:\*\*|__)?[ ]*
+        (?<![A-Za-z])(?:final[ ]+)?answers?(?:[ ]+to[ ][^\n.:]{1,60})?(?:\*\*|__)?[ ]*
             (?:(?:(?:is|are|will[ ]be|must[ ]be)\b(?:[ ]*:)?|=)|:)(?:\*\*|__)?
       | \*\*[ ]*final[ ]answer[ ]*:?[ ]*\*\*[ ]*:?
       | ^[#]{1,6}[ ]*final[ ]answer[ ]*:?[ ]*$
@@ -56,7 +56,11 @@ _STATEMENT = re.compile(
 _MATH_SPAN = re.compile(r"\$\$(?P<a>[^$]+)\$\$|\$(?P<b>[^$\n]+)\$|\\\((?P<c>.+?)\\\)|\\\[(?P<d>.+?)\\\]", re.DOTALL)
 # The end of the sentence that states the answer: a line end, or a full stop before a blank.
 _STATEMENT_END = re.compile(r"\n|\.(?=\s|$)|\.\**$")
-_NUMBER_THEN_WORDS = re.compile(r"(?P<value>[-+]?[$]?\d[\d,.]*(?:/\d+)?%?) +[A-Za-z]{2}")
+# "5 or 6" and "3 to 4" are not 5 and 3; "12 million people" is not 12.
+_NUMBER_THEN_WORDS = re.compile(
+    r"(?P<value>[-+]?[$]?\d[\d,.]*(?:/\d+)?%?(?: (?:thousand|million|billion|trillion|percent)(?![A-Za-z]))?)"
+    r" +(?!(?:or|and|to|times|plus|minus|over|thousand|million|billion|trillion|percent)(?![A-Za-z]))[A-Za-z]{2}"
+)
 _COPULA = re.compile(r"\b(?:is|are|equals)(?: *:)? +", re.IGNORECASE)
 
 _LABEL = re.compile(
@@ -105,7 +109,7 @@ def _from_section(text: str, start: int, end: int) -> Extracted | None:
     if found is not None:
         return Extracted(found.value, found.start + start, found.end + start)
     stripped = _trimmed(text, start, end)
-    if stripped is not None and len(stripped.value) <= MAX_UNBOXED_PART_CHARS:
+    if stripped is not None and len(stripped.value) <= MAX_UNBOXED_PART_CHARS and "\\boxed" not in stripped.value:
         return stripped
     return None
 
@@ -157,7 +161,8 @@ def _last_statement(text: str) -> Extracted | None:
     ends = array("q", (match.end() for match in _STATEMENT.finditer(text)))
     for end in reversed(ends[-MAX_STATEMENTS:]):
         found = _stated(text, end)
-        if found is not None:
+        # A box in it was never closed, or is empty: with a whole one there would be no need of statements.
+        if found is not None and "\\boxed" not in found.value:
             return found
     return None
 

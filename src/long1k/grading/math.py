@@ -13,8 +13,20 @@ from fractions import Fraction
 from types import TracebackType
 
 from long1k.grading.base import Case, Grade, grade_by_rule
+from long1k.grading.choice import choice_letter
 from long1k.grading.closed import compare
-from long1k.grading.normalize import MAX_ANSWER_CHARS, in_powers, measure, normalize, prepare, rational, split
+from long1k.grading.intervals import compare_as_sets
+from long1k.grading.normalize import (
+    MAX_ANSWER_CHARS,
+    Parts,
+    in_powers,
+    in_radians,
+    measure,
+    normalize,
+    prepare,
+    rational,
+    split,
+)
 from long1k.grading.pool import GraderPool, Verdict
 
 __all__ = ["MathGrader", "Verdict", "decide", "normalize"]
@@ -31,8 +43,8 @@ _SPELLED = re.compile(
 _BASED = re.compile(r"(\w+)_\{?(\d{1,2})\}?")
 _DIGITS = re.compile(r"[0-9][0-9A-Fa-f]*")
 # A choice quoted with its text: "(B) 3(1 + r/10)^x = 7".
-_LETTER_AND_TEXT = re.compile(r"(?:\\text\{ ?)?\(([A-Z])\) ?\}?(.+)")
-_LETTER_ONLY = re.compile(r"(?:\\text\{ ?)?\([A-Z]\) ?\}?|\\text\{ ?[A-Z] ?\}")
+_LETTER_AND_TEXT = re.compile(r"(?:\\text\{ ?)?\(([A-Z])\) ?\}?.")
+_LETTER_ONLY = re.compile(r"(?:\\text\{ ?)?\(([A-Z])\) ?\}?|\\text\{ ?([A-Z]) ?\}|([A-J])")
 
 
 def decide(gold: str, answer: str) -> Verdict | None:
@@ -54,13 +66,14 @@ def decide(gold: str, answer: str) -> Verdict | None:
         return Verdict("wrong", "the answer is empty")
     values = rational(left.core), rational(right.core)
     units = measure(left.unit), measure(right.unit)
-    if units[0] is not None and units[1] is not None and units[0] != units[1]:
+    # Centimetres for square centimetres is carelessness, as no unit is; feet for square inches is not.
+    if units[0] is not None and units[1] is not None and units[0] != units[1] and not _only_power(left, right):
         return _in_different_units(values, units[0], units[1])
     if left.core == right.core:
         # x = 5 and y = 5 are two lines; y = 2x and f(x) = 2x are one function.
         same_name = left.name == right.name or ")" in left.name + right.name
         return Verdict("correct", "equal text") if same_name or not (left.name and right.name) else None
-    verdict = _in_bases(left.core, right.core) or _letter_with_text(gold, left.core, answer)
+    verdict = _in_bases(left.core, right.core) or _letter_with_text(gold, answer)
     if verdict is not None:
         return verdict
     if values[0] is not None and values[1] is not None and "%" not in (left.unit, right.unit):
@@ -73,7 +86,16 @@ def decide(gold: str, answer: str) -> Verdict | None:
         return Verdict("wrong", "different numbers")  # too many digits for arithmetic, but not for reading
     if "%" in (left.unit, right.unit) or (left.name and right.name and left.name != right.name):
         return None
+    same = compare_as_sets(prepare(gold), prepare(answer))
+    if same is not None:
+        return Verdict("correct", "equal sets") if same else Verdict("wrong", "different sets")
     return _in_closed_form(left.core, right.core) or _word(left.core, right.core)
+
+
+def _only_power(gold: Parts, answer: Parts) -> bool:
+    """Whether two units are one but for a power that one of them lacks."""
+    (name, _, power), (other_name, _, other_power) = gold.unit.partition("^"), answer.unit.partition("^")
+    return measure(name) == measure(other_name) and "" in (power, other_power)
 
 
 def _in_closed_form(gold: str, answer: str) -> Verdict | None:
@@ -123,12 +145,16 @@ def _in_bases(gold: str, answer: str) -> Verdict | None:
     return Verdict("correct", "equal digits") if same else Verdict("wrong", "different digits")
 
 
-def _letter_with_text(gold: str, letter: str, answer: str) -> Verdict | None:
+def _letter_with_text(gold: str, answer: str) -> Verdict | None:
     """If the gold is a choice's letter, an answer that quotes the choice with its text is that letter."""
-    quoted = _LETTER_AND_TEXT.fullmatch(prepare(answer))
-    if quoted is None or not _LETTER_ONLY.fullmatch(prepare(gold)):
+    wanted, given = _LETTER_ONLY.fullmatch(prepare(gold)), prepare(answer)
+    if wanted is None or not _LETTER_AND_TEXT.match(given):
         return None
-    return Verdict("correct", "same choice") if quoted[1] == letter else Verdict("wrong", "different choice")
+    letter = next(group for group in wanted.groups() if group)
+    chosen = choice_letter(given)
+    if chosen is None:
+        return Verdict("wrong", "more than one choice") if _LETTER_AND_TEXT.match(given) else None
+    return Verdict("correct", "same choice") if chosen == letter else Verdict("wrong", "different choice")
 
 
 class MathGrader:
@@ -139,7 +165,7 @@ class MathGrader:
     """
 
     name = "math"
-    version = "4"
+    version = "5"
 
     def __init__(self, num_workers: int = 1, timeout_seconds: float = 5.0, memory_mib: int = 2048) -> None:
         self._pool = GraderPool(num_workers, timeout_seconds, memory_mib)
@@ -160,7 +186,7 @@ class MathGrader:
                 hard.append(pair)
             else:
                 found[pair] = verdict
-        cleaned = [(prepare(gold), prepare(answer)) for gold, answer in (in_powers(*pair) for pair in hard)]
+        cleaned = [in_radians(prepare(gold), prepare(answer)) for gold, answer in (in_powers(*pair) for pair in hard)]
         found.update(zip(hard, self._pool.run(cleaned), strict=True))
         for pair, verdict in found.items():
             self._remember(pair, verdict)

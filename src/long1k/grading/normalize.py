@@ -59,6 +59,9 @@ _REWRITES: list[tuple[re.Pattern[str], str]] = [
         (r"\\gt(?![A-Za-z])", ">"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
         (r"\\degree(?![A-Za-z])", r"^\\circ "),
+        (r"\\langle(?![A-Za-z])", "("),  # a vector
+        (r"\\rangle(?![A-Za-z])", ")"),
+        (r"\\[dt]?frac ?\{ ?\\text\{ ?([A-Za-z]+) ?\} ?\} ?\{ ?\\text\{ ?([A-Za-z]+) ?\} ?\}", r"\\text{\1/\2}"),  # m/s
         (r"\+ ?\\infty", r"\\infty"),
         (r"^(?:\\approx(?![A-Za-z])|\\simeq(?![A-Za-z])) ?", ""),  # rounded, and says so
     ]
@@ -71,6 +74,7 @@ _GROUPED = re.compile(r"([-+]?)(?!0)(\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+)(\.\d
 _SCALED = re.compile(rf"({_NUMBER}) ?(?:\\text\{{ ?)?(thousand|million|billion|trillion)(?: [a-z]+)? ?\}}?")
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _MIXED_SLASH = re.compile(r"([-+]?\d+) (\d+)/(\d+)")
+_REPEATING = re.compile(r"([-+]?)(\d*)\.(\d*)\\(?:overline|bar)\{?(\d+)\}?")
 _FRACTION_ARGS = re.compile(r"\\frac ?(\d|[a-zA-Z]|\{[^{}]*\}) ?(\d|[a-zA-Z]|\{[^{}]*\})")
 _SQRT_ARG = re.compile(r"\\sqrt ?(\d|[a-zA-Z])")
 _SLASH = re.compile(r"([-+]?)(\d+)/(\d+)")
@@ -89,15 +93,17 @@ _PERCENT = re.compile(r" ?(?:\\?%|\\text\{ ?(?:\\?%|percent) ?\}|(?<=[\d ])perce
 _DEGREE = re.compile(r" ?(?:\^ ?\{? ?\\circ ?\}?|\\text\{ ?degrees? ?\}|(?<=\d )degrees?)$")
 _TEXT_UNIT = re.compile(r"(?<=[A-Za-z0-9)}]) ?\\text\{ ?([A-Za-z][A-Za-z ./]*?) ?\} ?(?:\^\{?\d\}?)?$")
 _SPACED_TEXT_UNIT = re.compile(r"(?<=[A-Za-z0-9)}] ) ?\\text\{ ?([A-Za-z][A-Za-z ./]*?) ?\} ?(?:\^\{?\d\}?)?$")
-_PLAIN_UNIT = re.compile(rf"({_NUMBER}) ?((?:square |cubic |sq )?[A-Za-z]+)(?:\^\{{?\d\}}?)?")
+_PLAIN_UNIT = re.compile(rf"({_NUMBER})( ?)((?:square |cubic |sq )?[A-Za-z]+(?:/[A-Za-z]+)?)(?:\^\{{?\d\}}?)?")
+_POWER_OF_UNIT = re.compile(r"\^ ?\{? ?(-?\d) ?\}?$")
 
 # Words at the end of an answer that are part of its meaning, not a unit.
 _NOT_UNITS = frozenset(["or", "and", "no", "none", "not", "mod", "base", "east", "west", "north", "south"])
 _ONE_LETTER_UNITS = frozenset("mghsLJKNWVATCFH")
 # "m/s", "W/m^2", "kg m^{-3}" behind a number; every repetition takes one character, so that time stays linear.
 _COMPOUND_UNIT = re.compile(
-    r"(?<=[0-9)}]) ?\\text\{ ?([A-Za-z](?:[A-Za-z0-9 ./*^-]|\{-?\d\}){0,60})\} ?(?:\^ ?\{? ?-?\d ?\}?)?$"
+    r"(?<=[0-9)}]) ?\\text\{ ?([A-Za-z](?:[A-Za-z0-9 ./*^-]|\{-?\d\}){0,60})\} ?(\^ ?\{? ?-?\d ?\}?)?$"
 )
+_PER = re.compile(r"(\w+)[ .*]+(\w+)\^-(\d)")  # m s^-1
 
 
 _THIN_COMMA = re.compile(r"(?<=\d),(?:\\!)+ *(?=\d{3})")
@@ -152,11 +158,17 @@ def prepare(answer: str) -> str:
 
 
 def rational(core: str) -> Fraction | None:
-    r"""The exact value of a canonical integer, decimal, fraction or mixed number; None for anything else."""
+    r"""The exact value of a canonical integer, decimal (repeating, too), fraction or mixed number; else None."""
     if len(core) > 200:  # Python refuses to convert integers of very many digits
         return None
     if re.fullmatch(_NUMBER, core):
         return Fraction(core)
+    match = _REPEATING.fullmatch(core)
+    if match is not None:
+        before, repeated = match[3] or "", match[4]
+        nines = (10 ** len(repeated) - 1) * 10 ** len(before)
+        value = int(match[2] or 0) + Fraction(int(before + repeated) - int(before or 0), nines)
+        return -value if match[1] == "-" else value
     match = re.fullmatch(r"([-+]?)(\d+)?\\frac\{([-+]?\d+)\}\{([-+]?\d+)\}", core)
     if match is None or int(match[4]) == 0:
         return None
@@ -212,17 +224,33 @@ def _without_unit(text: str) -> tuple[str, str]:
         words = _unit_name(found[1])
         one_letter = len(words) == 1 and found[1] not in _ONE_LETTER_UNITS
         if not one_letter and not _NOT_UNITS.intersection(words.split()) and "/" not in words:
-            return text[: found.start()], words
+            return text[: found.start()], words + _power_of_unit(found[1], found[0])
     compound = _COMPOUND_UNIT.search(text)
     if compound is not None and re.search(r"[/^0-9]", compound[0]):
-        words = _unit_name(re.sub(r"[{} ]", "", compound[1]))
+        words = _PER.sub(_quotient, _unit_name(re.sub("[{}]", "", compound[1]).strip()))
         if not _NOT_UNITS.intersection(re.split(r"[^a-z]+", words)):
-            return text[: compound.start()], words
+            return text[: compound.start()], words + _power_of_unit("", compound[2] or "")
     plain = _PLAIN_UNIT.fullmatch(text)
-    # "5 m" may be a product, and a word that is no unit may be anything.
-    if plain is not None and len(_unit_name(plain[2])) > 1 and _unit_name(plain[2]) in UNITS:
-        return plain[1], _unit_name(plain[2])
+    if plain is not None:
+        words = _unit_name(plain[3])
+        # "5 m" may be a product, as may "5m/s"; and a word that is no unit may be anything.
+        long_enough = len(words) > 1 if "/" not in words else bool(plain[2])
+        if long_enough and measure(words) is not None:
+            return plain[1], words + _power_of_unit(plain[3], plain[0])
     return text, ""
+
+
+def _quotient(found: re.Match[str]) -> str:
+    return f"{found[1]}/{found[2]}" + (f"^{found[3]}" if found[3] != "1" else "")
+
+
+def _power_of_unit(words: str, written: str) -> str:
+    """ "^2" of square feet and of cm^2; nothing of a plain unit."""
+    for name, power in (("square ", "^2"), ("sq ", "^2"), ("cubic ", "^3")):
+        if words.lower().startswith(name):
+            return power
+    found = _POWER_OF_UNIT.search(written)
+    return f"^{found[1]}" if found is not None and found[1] != "1" else ""
 
 
 def _unit_name(words: str) -> str:
@@ -290,14 +318,16 @@ UNITS = _table_of_units()
 
 
 def measure(unit: str) -> tuple[str, Fraction] | None:
-    """(dimension, size) of a unit, or of a quotient of two (km/h); None for a word that is no measure."""
+    """(dimension, size) of a unit, of a power or a quotient of units (cm^2, km/h); None for what is no measure."""
     above, slash, below = unit.partition("/")
-    if not slash:
-        return UNITS.get(unit)
-    top, bottom = UNITS.get(above.strip()), UNITS.get(below.strip())
-    if top is None or bottom is None:
-        return None
-    return f"{top[0]}/{bottom[0]}", top[1] / bottom[1]
+    if slash:
+        top, bottom = measure(above.strip()), measure(below.strip())
+        return None if top is None or bottom is None else (f"{top[0]}/{bottom[0]}", top[1] / bottom[1])
+    name, _, power = unit.partition("^")
+    found = UNITS.get(name)
+    if found is None or not power:
+        return found
+    return (f"{found[0]}^{power}", found[1] ** int(power)) if re.fullmatch(r"-?\d", power) else None
 
 
 _POWER = re.compile(r"(?<![\w.\\}])([-+]?)(\d+(?:\.\d*)?|\.\d+)[eE]([-+]?)(\d{1,4})(?![\w.^{(])")
@@ -322,3 +352,29 @@ def _as_power(found: re.Match[str], *, sure: bool) -> str:
     if sure and power_sign and "." not in digits and digits != "1":
         return found[0]
     return f"{sign}{digits} \\times 10^{{{int(power_sign + power)}}}"
+
+
+_FUNCTION = r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])(?: ?\^ ?\{? ?\d ?\}?)?"
+_IN_DEGREES = r" ?\d+(?:\.\d+)? ?\^ ?(?:\\circ(?![A-Za-z])|\{ ?\\circ ?\}) ?"
+_OF_DEGREES = re.compile(rf"({_FUNCTION}) ?(\({_IN_DEGREES}\)|\{{{_IN_DEGREES}\}}|{_IN_DEGREES})")
+_ANY_FUNCTION = re.compile(_FUNCTION)
+
+
+def in_radians(gold: str, answer: str) -> tuple[str, str]:
+    r"""Both with angles of trigonometric functions in radians: \sin 30^\circ is \sin(\frac{30\pi}{180}).
+
+    A parser drops the sign of degrees. \sin 30 on the other side means degrees, too, so that both are left alone.
+    """
+    degrees = [_OF_DEGREES.search(text) is not None for text in (gold, answer)]
+    plain = [_ANY_FUNCTION.search(text) is not None for text in (gold, answer)]
+    if not any(degrees) or (not all(degrees) and all(plain)):
+        return gold, answer
+    return _of_degrees(gold), _of_degrees(answer)
+
+
+def _of_degrees(text: str) -> str:
+    def radians(found: re.Match[str]) -> str:
+        number = re.search(r"[\d.]+", found[2])
+        return f"{found[1]}(\\frac{{{number[0]}\\pi}}{{180}})" if number is not None else found[0]
+
+    return _OF_DEGREES.sub(radians, text)

@@ -20,6 +20,7 @@ from long1k.interop.outcomes import (
     Scored,
     as_label,
     bad_row,
+    json_text,
     provenance_of,
     task_of,
 )
@@ -152,7 +153,7 @@ class LmEval:
         path = folder / f"samples_{stem}_{about.created.removesuffix('Z').replace(':', '-')}.jsonl"
         with path.open("w", encoding="utf-8", newline="\n") as handle:
             for row in rows:
-                handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+                handle.write(json_text(row) + "\n")
         return [path]
 
 
@@ -179,4 +180,4 @@ def _generation(about: About) -> dict[str, Any]:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from pydantic import TypeAdapter
 
 from long1k.chat import SplitAnswer, split_thinking
-from long1k.jsonlines import BadRow
+from long1k.jsonlines import BadRow, half_surrogate
 from long1k.rows import Prediction, Score, content_id, to_dict
 
 PROVENANCE = "long1k"
@@ -130,6 +130,27 @@ def bad_row(key: str, reason: str, evidence: str, row: Any) -> BadRow:
     text = json.dumps(row, ensure_ascii=True, default=str)[:_SHOWN]
     clean = evidence[:500].encode("utf-8", "backslashreplace").decode()
     return BadRow(key, reason, clean, text)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value of an export as JSON: readable, but escaped where a text holds half of a surrogate pair."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text if half_surrogate(text) is None else json.dumps(value, indent=indent)
+
+
+_LARGEST = (1 << 63) - 1
+
+
+def unstorable_in(row: Prediction) -> tuple[str, str] | None:
+    """(reason, evidence) if a value of a prediction has no place in a table: half characters, huge numbers."""
+    for each in fields(row):
+        name, value = each.name, getattr(row, each.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, str) and (fault := half_surrogate(one)) is not None:
+                return "invalid_unicode", f"{name}: {fault}"
+            if isinstance(one, int) and abs(one) > _LARGEST:
+                return "wrong_type", f"{name}: a number beyond 64 bits"
+    return None
 
 
 _DATED = re.compile(r"(?:samples|details)_(.+?)_\d{4}-\d\d-\d\dT[\d.:+-]*")

@@ -5,7 +5,6 @@ Its judge reads the last line of ``ref``, so that line is the gold answer; the w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +17,7 @@ from long1k.interop.outcomes import (
     Scored,
     as_label,
     bad_row,
+    json_text,
     provenance_of,
 )
 from long1k.interop.streams import read_objects
@@ -81,8 +81,7 @@ class PredictJson:
         with path.open("w", encoding="utf-8", newline="\n") as handle:
             handle.write("[")
             for number, row in enumerate(rows):
-                text = json.dumps(row, ensure_ascii=False, indent=4)
-                handle.write((",\n" if number else "\n") + text)
+                handle.write((",\n" if number else "\n") + json_text(row, indent=4))
             handle.write("\n]\n")
         return [path]
 

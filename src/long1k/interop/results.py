@@ -1,17 +1,14 @@
-"""Outputs and verdicts of other tools as tables of predictions and scores, and back.
+"""Outputs and verdicts of other tools as tables of predictions and scores; ``results_export`` is the way back.
 
-import:  file -> predictions/ (part-*.parquet, carried.parquet, manifest.json), and on request scores/
-export:  predictions/ (+ scores/) -> folder of files in the format, manifest.json written last
+file -> predictions/ (part-*.parquet, carried.parquet, manifest.json), and on request scores/
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +17,26 @@ import pyarrow.parquet as pq
 
 from long1k.errors import DataError, RecipeError
 from long1k.interop.outcomes import (
-    About,
     Outcome,
     ResultFormat,
-    Scored,
     bad_row,
     parts_of,
     restore,
+    unstorable_in,
 )
 from long1k.interop.streams import first_bytes
-from long1k.jsonlines import BadRow, half_surrogate
+from long1k.jsonlines import BadRow
 from long1k.plugins import load_plugin
-from long1k.rows import STATUSES, Prediction, Reject, Score, content_id, from_dict, to_arrow, to_dict
+from long1k.rows import STATUSES, Prediction, Reject, Score, content_id, from_dict, to_dict
 from long1k.tables import (
-    MANIFEST,
     PART_ROWS,
     Manifest,
     TableWriter,
-    begin,
-    digest_json,
     file_digest,
     fingerprint,
-    finish,
     is_current,
     iter_table,
     read_manifest,
-    write_parquet,
 )  # fmt: skip
 
 FORMATS = {
@@ -54,10 +45,8 @@ FORMATS = {
     "lighteval": "long1k.interop.lighteval:Lighteval",
     "inspect": "long1k.interop.inspect_logs:InspectLogs",
 }
-IMPORT_STAGE = "import-predictions/2"
-EXPORT_STAGE = "export-results/1"
+IMPORT_STAGE = "import-predictions/3"
 CARRIED = "carried.parquet"
-_REJECTED = "rejected.parquet"
 _CARRIED_SCHEMA = pa.schema(
     [("prediction_id", pa.string()), ("row", pa.string()), ("values", pa.string()), ("scores", pa.string())]
 )
@@ -91,19 +80,16 @@ def format_of(path: Path) -> str | None:
     return next((name for name in FORMATS if load_plugin(name, FORMATS, "format").looks_like(head, path)), None)
 
 
-# --- in ---------------------------------------------------------------------------------------------------
-
-
 def import_results(
-    out: Path, path: Path, format_name: str, *, name: str, options: Mapping[str, str] | None = None,
-    scores: Path | None = None,
+    out: Path, path: Path | Sequence[Path], format_name: str, *, name: str | None = None,
+    options: Mapping[str, str] | None = None, scores: Path | None = None,
 ) -> Manifest:  # fmt: skip
-    """Read a file of outputs; rows that cannot be used are rejected with the reason.
+    """Read a file of outputs, or several into one table; rows that cannot be used are rejected with the reason.
 
     A row of several outputs counts as several rows in.  Memory holds one part, not the file.
 
     Args:
-        name: benchmark and run of outputs whose file states none.
+        name: benchmark and run of outputs whose file states none; None: the file's name.
         options: see the format's ``options``.
         scores: a folder for the verdicts that the file states, as a table of scores.
 
@@ -111,57 +97,60 @@ def import_results(
         DataError: the file is missing, of another format, or holds no usable output.
     """
     form = format_named(format_name, options or {})
-    if not form.looks_like(first_bytes(path, _HEAD_BYTES), path):
-        found = format_of(path)
-        what = f"it looks like {found}" if found else f"it begins with {first_bytes(path, 60)!r}"
-        mend = f"give --format {found}" if found else "of other files name the fields: --format jsonl --field answer=…"
-        raise DataError(f"{path} is no {format_name} file: {what}", mend)
-    settings: dict[str, Any] = {"format": format_name, "options": dict(options or {}), "name": name}
-    inputs = {"file": file_digest(path)}
+    paths = [path] if isinstance(path, Path) else list(path)
+    for one in paths:
+        _check_format(one, form, format_name)
+    named = [(one, name or one.name.split(".")[0]) for one in paths]
+    settings: dict[str, Any] = {"format": format_name, "options": dict(options or {}), "name": named[0][1]}
+    inputs = {"file": file_digest(paths[0])}
+    if len(paths) > 1:
+        settings["names"] = [text for _, text in named]
+        inputs = {f"file {number}": file_digest(one) for number, one in enumerate(paths)}
     if not is_current(out, fingerprint(IMPORT_STAGE, settings, inputs)):
-        _import(out, path, form, settings, inputs, name)
+        _import(out, named, form, settings, inputs)
     manifest = read_manifest(out)
     if scores is not None:
         _write_scores(scores, out, manifest, format_name)
     return manifest
 
 
-def exported_file(path: Path) -> Path:
-    """The one file of outputs in a folder that ``export_results`` wrote; any other path as it is."""
-    manifest = read_manifest(path) if (path / MANIFEST).is_file() else None
-    if manifest is None or manifest.stage != EXPORT_STAGE:
-        return path
-    names = [name for name in manifest.info["files"] if name != _REJECTED]
-    if len(names) != 1:
-        raise DataError(f"{path} holds {len(names)} files of outputs", f"name one of them: {', '.join(names[:5])}")
-    return path / str(names[0])
+def _check_format(path: Path, form: ResultFormat, format_name: str) -> None:
+    if form.looks_like(first_bytes(path, _HEAD_BYTES), path):
+        return
+    found = format_of(path)
+    what = f"it looks like {found}" if found else f"it begins with {first_bytes(path, 60)!r}"
+    mend = f"give --format {found}" if found else "of other files name the fields: --format jsonl --field answer=…"
+    raise DataError(f"{path} is no {format_name} file: {what}", mend)
 
 
 def _import(
-    out: Path, path: Path, form: ResultFormat, settings: dict[str, Any], inputs: dict[str, str], name: str
+    out: Path, named: Sequence[tuple[Path, str]], form: ResultFormat, settings: dict[str, Any], inputs: dict[str, str]
 ) -> None:
+    """Write the table; of several files a row's key begins with the file's number."""
     writer = TableWriter(out, Prediction, stage=IMPORT_STAGE, config=settings, inputs=inputs)
     account = _Account()
     parts, usable, first = 0, 0, ""
-    stream = _rows(form, path, name, account)
     with pq.ParquetWriter(out / CARRIED, _CARRIED_SCHEMA, compression="zstd") as carried:
-        while chunk := _part(stream):
-            kept = [one for one in chunk if not isinstance(one, BadRow)]
-            rejected = [
-                Reject(one.reason, one.evidence[:500], path.name, one.source_row, one.row[:4000])
-                for one in chunk
-                if isinstance(one, BadRow)
-            ]
-            if rejected and not first:
-                first = f": {rejected[0].reason}: {rejected[0].evidence}"
-            writer.write_part(parts, [row for row, _ in kept], rejected)
-            columns = list(zip(*(values for _, values in kept), strict=True)) or [()] * 4
-            carried.write_table(
-                pa.Table.from_arrays([pa.array(c, pa.string()) for c in columns], schema=_CARRIED_SCHEMA)
-            )
-            parts, usable = parts + 1, usable + len(kept)
+        for number, (path, name) in enumerate(named):
+            stream = _rows(form, path, name, account, f"{number}:" if len(named) > 1 else "")
+            while chunk := _part(stream):
+                kept = [one for one in chunk if not isinstance(one, BadRow)]
+                rejected = [
+                    Reject(one.reason, one.evidence[:500], path.name, one.source_row, one.row[:4000])
+                    for one in chunk
+                    if isinstance(one, BadRow)
+                ]
+                if rejected and not first:
+                    first = f": {rejected[0].reason}: {rejected[0].evidence}"
+                writer.write_part(parts, [row for row, _ in kept], rejected)
+                columns = list(zip(*(values for _, values in kept), strict=True)) or [()] * 4
+                carried.write_table(
+                    pa.Table.from_arrays([pa.array(c, pa.string()) for c in columns], schema=_CARRIED_SCHEMA)
+                )
+                parts, usable = parts + 1, usable + len(kept)
     if not usable:
-        raise DataError(f"no usable outputs in {path}{first}", "the rows that stand there show what it holds")
+        names = ", ".join(str(path) for path, _ in named[:3])
+        raise DataError(f"no usable outputs in {names}{first}", "the rows that stand there show what it holds")
     writer.commit(parts, account.info(), beside=[out / CARRIED])
 
 
@@ -187,6 +176,14 @@ class _Account:
         self.items: set[str] = set()
         self.arms: set[str] = set()
         self.samples: dict[tuple[str, str], int] = {}
+        self.ids: set[str] = set()
+
+    def take(self, row: Prediction) -> None:
+        """Count an output that is kept."""
+        self.ids.add(row.prediction_id)
+        self.labelled += row.label is not None
+        self.items.add(row.problem_id)
+        self.arms.add(row.arm)
 
     def info(self) -> dict[str, Any]:
         """For the manifest."""
@@ -196,7 +193,9 @@ class _Account:
         }  # fmt: skip
 
 
-def _rows(form: ResultFormat, path: Path, name: str, account: _Account) -> Iterator[tuple[Prediction, _Held] | BadRow]:
+def _rows(
+    form: ResultFormat, path: Path, name: str, account: _Account, prefix: str
+) -> Iterator[tuple[Prediction, _Held] | BadRow]:
     """Every output as a prediction with what is carried, or the reason why not."""
     for found in form.read(path):
         account.rows += 1
@@ -205,15 +204,16 @@ def _rows(form: ResultFormat, path: Path, name: str, account: _Account) -> Itera
             continue
         values: str | None = json.dumps(found.values, ensure_ascii=True)
         for number, outcome in enumerate(found.outcomes):
-            fault = next(
-                (f for text in (outcome.question, outcome.text, *outcome.answers) if (f := half_surrogate(text))), None
-            )
+            row, scores = _prediction(outcome, f"{prefix}{found.key}/{number}", name, account)
+            fault = unstorable_in(row)
+            if row.prediction_id in account.ids:  # an export of ours that was given twice
+                fault = ("duplicate", f"{row.prediction_id} was read already")
             if fault is not None:
-                yield bad_row(found.key, "invalid_unicode", f"output {number}: {fault}", found.values)
+                yield bad_row(found.key, fault[0], f"output {number}: {fault[1]}", found.values)
                 continue
-            row, scores = _prediction(outcome, f"{found.key}/{number}", name, account)
+            account.take(row)
             judged = json.dumps([to_dict(one) for one in scores]) if scores else None
-            yield row, (row.prediction_id, found.key, values, judged)
+            yield row, (row.prediction_id, f"{prefix}{found.key}", values, judged)
             values = None
 
 
@@ -223,9 +223,6 @@ def _prediction(
     known = restore(outcome.provenance, outcome.question, outcome.text)
     row = _made(outcome, key, name, account) if known is None else known.row
     account.restored += known is not None
-    account.labelled += row.label is not None
-    account.items.add(row.problem_id)
-    account.arms.add(row.arm)
     return row, () if known is None else known.scores
 
 
@@ -283,142 +280,3 @@ def read_carried(folder: Path, manifest: Manifest) -> Iterator[tuple[Prediction,
             if held["prediction_id"] != row.prediction_id:
                 raise DataError(f"{folder / CARRIED} does not belong to the predictions", "import the file again")
             yield row, held
-
-
-# --- out --------------------------------------------------------------------------------------------------
-
-
-def export_results(
-    out: Path, predictions: Path, format_name: str, *, scores: Path | None = None, provenance: bool | None = None,
-    options: Mapping[str, str] | None = None,
-) -> Manifest:  # fmt: skip
-    """Write predictions, with verdicts where there are any, in another tool's format.
-
-    What was imported from the same format gets back every value that it came with, row by row; all else is written
-    one file a benchmark and arm.  A prediction that the format cannot hold is rejected with the reason.
-
-    Args:
-        scores: table of verdicts on these predictions; without it labels stand for them.
-        provenance: keep what the format has no place for under the key ``long1k``; None as the format has it.
-        options: see the format's ``options``.
-
-    Raises:
-        DataError: the folders hold no predictions, or no scores of them.
-    """
-    form = format_named(format_name, options or {})
-    source = read_manifest(predictions)
-    carried_on = form.carries if provenance is None else provenance
-    settings: dict[str, Any] = {
-        "format": format_name, "options": dict(options or {}), "provenance": carried_on,
-    }  # fmt: skip
-    inputs = {"predictions": source.digest}
-    verdicts: dict[str, list[Score]] = {}
-    if scores is not None:
-        judged = read_manifest(scores)
-        if judged.inputs.get("predictions") != source.digest:
-            raise DataError(f"{scores} holds no scores of {predictions}", "name the scores that were made of them")
-        inputs["scores"] = judged.digest
-        for one in iter_table(scores, Score):
-            verdicts.setdefault(one.prediction_id, []).append(one)
-    if is_current(out, fingerprint(EXPORT_STAGE, settings, inputs)):
-        return read_manifest(out)
-    started = time.time()
-    begin(out, EXPORT_STAGE, settings, inputs)
-    same = source.config.get("format") == format_name and CARRIED in source.files and not carried_on
-    refused: list[Reject] = []
-    files: list[Path] = []
-    counts = [0, 0]
-    for stem, about, groups in _groups(predictions, source, form, verdicts, same, carried_on):
-
-        def rows(about: About = about, groups: Any = groups) -> Iterator[dict[str, Any]]:
-            for number, (group, values) in enumerate(groups):
-                made = form.row(group, number, about, values)
-                counts[0] += len(group)
-                if isinstance(made, BadRow):
-                    refused.extend(
-                        Reject(made.reason, made.evidence[:500], one.row.arm, one.row.prediction_id, made.row[:4000])
-                        for one in group
-                    )
-                else:
-                    counts[1] += len(group)
-                    yield made
-
-        files += form.write(out, stem, rows(), about)
-    if refused:
-        write_parquet(out / _REJECTED, to_arrow(refused, Reject))
-        files.append(out / _REJECTED)
-    reasons: dict[str, int] = {}
-    for reject in refused:
-        reasons[reject.reason] = reasons.get(reject.reason, 0) + 1
-    return finish(
-        out, stage=EXPORT_STAGE, config=settings, inputs=inputs, files=files, started=started, rows_in=counts[0],
-        digest=digest_json({path.name: file_digest(path) for path in files}), rows_out=counts[1], rejected=reasons,
-        info={"files": [str(path.relative_to(out)) for path in files], "restored_rows": same},
-    )  # fmt: skip
-
-
-_Group = tuple[list[Scored], dict[str, Any] | None]
-
-
-def _groups(
-    folder: Path, source: Manifest, form: ResultFormat, verdicts: Mapping[str, list[Score]], same: bool,
-    provenance: bool,
-) -> Iterator[tuple[str, About, Iterator[_Group]]]:  # fmt: skip
-    """(file's stem, what it says of itself, its rows) of every file."""
-
-    def scored(row: Prediction) -> Scored:
-        return Scored(row, tuple(sorted(verdicts.get(row.prediction_id, ()), key=lambda one: one.part)))
-
-    created = source.created
-    if same:
-        name = str(source.config["name"])
-        about = About(name, name, name, created, source.rows_out, 1, provenance=False, imported=True)
-        yield name, about, _as_imported(folder, source, scored)
-        return
-    table = pa.concat_tables(
-        pq.read_table(folder / name).replace_schema_metadata(None)
-        for name in sorted(source.files)
-        if name.startswith("part-")
-    )
-    names = ("arm", "benchmark", "problem_id", "sample_index", "checkpoint")
-    if any(name not in table.column_names for name in names):
-        raise DataError(f"{folder} holds no predictions", "give a folder made by predict or import")
-    columns = {name: table.column(name).to_pylist() for name in names}
-    first: dict[tuple[str, ...], int] = {}
-    keys = [tuple(columns[name][at] for name in names[:3]) for at in range(table.num_rows)]
-    for at, key in enumerate(keys):
-        first.setdefault(key, at)
-    order = sorted(range(table.num_rows), key=lambda at: (keys[at][:2], first[keys[at]], columns["sample_index"][at]))
-    for (arm, benchmark), each in groupby(order, key=lambda at: keys[at][:2]):
-        places = list(each)
-        about = About(
-            benchmark, arm, columns["checkpoint"][places[0]], created, len(places),
-            max(columns["sample_index"][at] for at in places) + 1, source.config.get("sampling", {}), provenance,
-        )  # fmt: skip
-        stream = (
-            scored(from_dict(values, Prediction))
-            for start in range(0, len(places), _BATCH_ROWS)
-            for values in table.take(places[start : start + _BATCH_ROWS]).to_pylist()
-        )
-        if form.by_question:
-            grouped = groupby(stream, key=lambda one: one.row.problem_id)
-            yield _stem(arm, benchmark), about, ((list(group), None) for _, group in grouped)
-        else:
-            yield _stem(arm, benchmark), about, (([one], None) for one in stream)
-
-
-def _as_imported(folder: Path, source: Manifest, scored: Any) -> Iterator[_Group]:
-    """The rows of the imported file again: its outputs, and the values they came with."""
-    held: list[tuple[Prediction, Any]]
-    for _, group in groupby(read_carried(folder, source), key=lambda one: one[1] and one[1]["row"]):
-        held = list(group)
-        yield [scored(row) for row, _ in held], json.loads(held[0][1]["values"])
-
-
-def _stem(arm: str, benchmark: str) -> str:
-    """A file name's part for an arm and a benchmark; any text may be their name."""
-    name = benchmark if arm.startswith(benchmark) else f"{benchmark}_{arm}"
-    if arm.startswith(f"{benchmark} / ") and arm != f"{benchmark} / {benchmark}":
-        name = f"{benchmark}_{arm.removeprefix(f'{benchmark} / ')}"
-    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "outputs"
-    return plain if plain == name else f"{plain[:80]}-{content_id('n', arm, benchmark)[2:8]}"

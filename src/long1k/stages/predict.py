@@ -191,7 +191,7 @@ def _check_length(engine: Engine, jobs: Sequence[Job], sampling: Sampling) -> No
         raise DataError(
             f"the longest prompt ({longest:,} tokens) and max_new_tokens ({sampling.max_new_tokens:,}) are more "
             f"than the model's {engine.max_positions:,} positions",
-            "lower sampling.max_new_tokens, or serve the model with a longer context",
+            "lower max_new_tokens (--set max_new_tokens=…; in a recipe: sampling), or serve a longer context",
         )
 
 

@@ -13,9 +13,9 @@ from long1k.errors import RecipeError
 from long1k.generation.asking import Conversation, ask_engine
 from long1k.generation.base import Engine, Sampling
 from long1k.grading import AUTO, GRADERS, JUDGES, grader_for
-from long1k.grading.base import cases_of, grade_with
+from long1k.grading.base import cases_of, grade_with, load_grader
 from long1k.grading.replies import AskStarter, Query, Told
-from long1k.plugins import load_plugin, validate
+from long1k.plugins import validate
 from long1k.progress import progress
 from long1k.rows import STATUSES, Message, Prediction, Score
 from long1k.scored import ENDS, end_of
@@ -66,7 +66,7 @@ def score(
     """
     source = read_manifest(predictions)
     name = grader_for(grader_name, source.info)
-    factory = load_plugin(name, {**GRADERS, **JUDGES}, "grader")
+    factory = load_grader(name, {**GRADERS, **JUDGES})
     settings: dict[str, Any] = {"grader": name, "version": factory.version}
     if name in JUDGES or hasattr(factory, "Config"):
         if judge is None:

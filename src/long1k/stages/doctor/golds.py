@@ -13,11 +13,10 @@ from scipy.stats import binom, chisquare
 from long1k.benchmarks.base import Item
 from long1k.chat import Chat
 from long1k.grading import GRADERS
-from long1k.grading.base import Case, cases_of, grade_with
+from long1k.grading.base import Case, cases_of, grade_with, load_grader
 from long1k.grading.extract import Extracted
 from long1k.grading.normalize import normalize
 from long1k.labels import labelled
-from long1k.plugins import load_plugin
 from long1k.progress import progress
 from long1k.rows import derive_seed
 from long1k.stages.doctor.check import Check, Status, plural, short
@@ -70,7 +69,7 @@ class Mock:
                 "answer_text": self.chat.split_answer(output).answer, "finish_reason": "stop",
             }  # fmt: skip
             cases += [(item, case) for case in cases_of(row)]
-        factory = load_plugin(self.grader, GRADERS, "grader")
+        factory = load_grader(self.grader, GRADERS)
         grader = factory(num_workers=self.num_workers)
         try:
             with progress(title, len(cases)) as step:
