@@ -86,6 +86,34 @@ def by_chance(
     return float(np.mean(low)), any_word / permutations
 
 
+def within_by_chance(questions: int, studies: int, seed: int = 0, words: int = 120, length: int = 150) -> float:
+    """Share of words whose comparison within questions excludes no difference, where hard questions have topics.
+
+    Every question has two to four outputs, right with a chance of its own; the words of an output are drawn from its
+    question's topic, more unevenly than one by one, and do not depend on the outcome.
+    """
+    random = np.random.default_rng(seed)
+    common = 1 / np.arange(1, words + 1)
+    names = ["".join(chr(97 + (at // 26**place) % 26) for place in range(3)) for at in range(words)]
+    excluded = tested = 0
+    for _ in range(studies):
+        counted = WordCounts()
+        for at in range(questions):
+            topic = common * random.gamma(0.5, 2, words)
+            right = random.beta(1, 1)
+            for _ in range(int(random.integers(2, 5))):
+                weights = topic * random.gamma(2, 0.5, words)
+                drawn = random.choice(words, int(length * math.exp(random.normal(0, 0.5))), p=weights / weights.sum())
+                kind = "correct" if random.random() < right else "wrong"
+                counted.add(kind, f"q{at}", " ".join(names[one] for one in drawn))
+        found = log_odds(counted, "correct", "wrong", top=words)
+        for one in found["for_a"] + found["for_b"]:
+            if one["within"] is not None and one["within"]["low"] is not None:
+                tested += 1
+                excluded += not one["within"]["low"] <= 0 <= one["within"]["high"]
+    return excluded / tested
+
+
 def main() -> None:
     """Print the two tables."""
     studies = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
@@ -101,6 +129,9 @@ def main() -> None:
         share, any_word = by_chance(questions, wrong, permutations)
         label = f"{questions} questions, {100 * wrong:.0f} % wrong"
         print(f"  {label:<32} {100 * share:>11.1f} {100 * any_word:>38.1f}")
+    print("words within questions: intervals that exclude no difference, where there is none, %")
+    for questions in (500, 100, 30):
+        print(f"  {questions} questions {100 * within_by_chance(questions, max(20, permutations // 5)):>6.1f}")
 
 
 if __name__ == "__main__":

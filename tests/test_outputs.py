@@ -194,6 +194,7 @@ def test_words_differ_by_chance_no_more_often_than_they_say() -> None:
     low, any_word = simulation().by_chance(120, 0.3, 40, seed=5, words=120, length=150)
     assert low <= 0.055
     assert any_word <= 0.15  # 5 % of 40 studies, and three standard errors
+    assert simulation().within_by_chance(60, 12, seed=5, words=60) <= 0.065
 
 
 def test_a_question_is_one_observation_however_often_it_is_answered() -> None:

@@ -148,21 +148,16 @@ def log_odds(
     error = np.maximum(np.sqrt(dispersion * of_words), spread(residuals))
     z = np.divide(estimate, error, out=np.zeros_like(estimate), where=error > 0)
     p = 2 * stats.t.sf(np.abs(z), len(questions) - 1)
-    within, within_error = _within(a_QW, na_Q, b_QW, nb_Q, least_questions)
+    within = _within(a_QW, na_Q, b_QW, nb_Q, least_questions)
     quantile = quantile_of(len(questions), confidence)
 
     def row(at: int) -> dict[str, Any]:
         half = quantile * error[at]
-        inner = None
-        if np.isfinite(within[at]):
-            width = quantile_of(int(within_error[1][at]), confidence) * within_error[0][at]
-            inner = {"estimate": float(within[at]), "low": float(within[at] - width),
-                     "high": float(within[at] + width), "questions": int(within_error[1][at])}  # fmt: skip
         return {
             "word": words[at], "log_odds": {"estimate": float(estimate[at]), "low": float(estimate[at] - half),
                                             "high": float(estimate[at] + half)},
             "share_a": float(seen_a[at] / total_a), "share_b": float(seen_b[at] / total_b),
-            "p": float(p[at]), "sure": bool(p[at] * len(words) < 1 - confidence), "within": inner,
+            "p": float(p[at]), "sure": bool(p[at] * len(words) < 1 - confidence), "within": within.row(at, confidence),
         }  # fmt: skip
 
     order = np.lexsort((np.array(words), -z))
@@ -198,18 +193,41 @@ def _matrix(questions: Sequence[str], side: Mapping[str, Outputs], words: Sequen
     return y_QW, n_Q
 
 
-def _within(a_QW: Any, na_Q: Any, b_QW: Any, nb_Q: Any, least: int) -> tuple[Any, tuple[Any, Any]]:
-    """Mantel-Haenszel log-odds ratios: estimates, (standard errors, questions that say something); NaN if too few."""
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """Log-odds ratios of each word (NaN where too few questions have it), their errors, degrees of freedom, questions."""
+
+    estimate: Any
+    error: Any
+    degrees: Any
+    questions: Any
+
+    def row(self, at: int, confidence: float) -> dict[str, Any] | None:
+        """One word's, with its interval."""
+        if not np.isfinite(self.estimate[at]):
+            return None
+        middle = float(self.estimate[at])
+        half = float(stats.t.ppf(0.5 + confidence / 2, self.degrees[at]) * self.error[at])
+        ends = {"low": middle - half, "high": middle + half} if half > 0 else {"low": None, "high": None}
+        return {"estimate": middle, **ends, "questions": int(self.questions[at])}
+
+
+def _within(a_QW: Any, na_Q: Any, b_QW: Any, nb_Q: Any, least: int) -> _Within:
+    """Each word's odds ratio with each question a stratum, its error from the questions' residuals.
+
+    The degrees of freedom are those of the residuals (Satterthwaite): a few questions may hold most of a word.
+    """
     both = (na_Q > 0) & (nb_Q > 0)
     a, b, na, nb = a_QW[both], b_QW[both], na_Q[both][:, None], nb_Q[both][:, None]
     nothing = np.full(a_QW.shape[1], np.nan)
-    if not len(a):
-        return nothing, (nothing, np.zeros(a_QW.shape[1]))
-    size = na + nb
-    for_a, for_b = a * (nb - b) / size, b * (na - a) / size
+    if len(a) < max(2, least):
+        return _Within(nothing, nothing, nothing, nothing)
+    for_a, for_b = a * (nb - b) / (na + nb), b * (na - a) / (na + nb)
     top, bottom = for_a.sum(axis=0), for_b.sum(axis=0)
     informative = ((a + b) > 0).sum(axis=0)
     usable = (informative >= least) & (top > 0) & (bottom > 0)
-    safe_top, safe_bottom = np.where(usable, top, 1.0), np.where(usable, bottom, 1.0)
-    error = spread(for_a / safe_top - for_b / safe_bottom)
-    return np.where(usable, np.log(safe_top / safe_bottom), np.nan), (error, informative)
+    top, bottom = np.where(usable, top, 1.0), np.where(usable, bottom, 1.0)
+    residuals = for_a / top - for_b / bottom
+    fourth = np.maximum((residuals**4).sum(axis=0), np.finfo(float).tiny)
+    degrees = np.maximum(1.0, (residuals**2).sum(axis=0) ** 2 / fourth)
+    return _Within(np.where(usable, np.log(top / bottom), np.nan), spread(residuals), degrees, informative)
