@@ -195,7 +195,7 @@ def _matrix(questions: Sequence[str], side: Mapping[str, Outputs], words: Sequen
 
 @dataclass(frozen=True, slots=True)
 class _Within:
-    """Log-odds ratios of each word (NaN where too few questions have it), their errors, degrees of freedom, questions."""
+    """Log-odds ratios of words (NaN where too few questions have one), errors, degrees of freedom, questions."""
 
     estimate: Any
     error: Any
