@@ -38,9 +38,9 @@ def _collect(made: Manifest) -> dict[str, Any]:
 
 def _synthesize(made: Manifest) -> dict[str, Any]:
     groups = made.info.get("groups") or []
-    wanted, got = sum(g["requested"] for g in groups), sum(g["made"] for g in groups)
+    wanted, got = (sum(g.get(name, 0) for g in groups) for name in ("requested", "made"))
     reasons = {"not_made": wanted - got} if wanted > got else {}
-    longest = max((g["max_tokens"] for g in groups), default=0)
+    longest = max((g.get("max_tokens", 0) for g in groups), default=0)
     return _line(wanted, 0, 0, reasons, f"traces are joined whole; the longest sample has {longest:,} tokens")
 
 

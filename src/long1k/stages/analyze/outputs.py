@@ -16,7 +16,7 @@ import numpy as np
 
 from long1k.errors import DataError
 from long1k.loops import find_loop
-from long1k.scored import end_of, joined
+from long1k.scored import aligned, end_of, graded_predictions
 from long1k.stages.analyze.multi import Multi
 from long1k.statistics import clustered
 from long1k.statistics.markers import MARKERS, PARTS, marker_counts
@@ -91,7 +91,9 @@ def outputs_of(
 def _batches(scores: Path, predictions: Path | None) -> Iterator[list[tuple[dict[str, Any], list[dict[str, Any]]]]]:
     """Outputs with the verdicts on their parts, some hundred at a time."""
     rows: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-    pairs = joined(scores, _COLUMNS, predictions)
+    # Folders that a run or ``find_tables`` named are the graded ones.
+    folder = graded_predictions(scores) if predictions is None else predictions
+    pairs = ((row, one) for row, (one,) in aligned((scores,), _COLUMNS, folder) if one is not None)
     for _, group in groupby(pairs, key=lambda pair: pair[0]["prediction_id"]):
         together = list(group)
         rows.append((together[0][0], [one for _, one in together]))
@@ -214,7 +216,7 @@ def find_tables(folder: Path, predictions: Path | None = None) -> list[Table]:
             raise DataError(
                 f"{folder} holds no scores but the result of {stage.split('/')[0]}", "long1k score it first"
             )
-        return [(folder, predictions or _beside(folder))]
+        return [(folder, graded_predictions(folder, predictions or _beside(folder)))]
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob(MANIFEST)):
         made = read_manifest(path.parent)
