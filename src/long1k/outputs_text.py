@@ -64,6 +64,10 @@ def _arm(benchmark: str, arm: Mapping[str, Any]) -> Iterator[str]:
     longer = arm["wrong_to_correct_length"]
     if longer is not None:
         yield f"    wrong outputs are {_interval(longer, 2)} times as long as correct ones"
+    ends = arm["ends"]
+    if set(ends) - {"unknown"}:
+        told = (f"{end} {one['correct']:,} of {sum(one.values()):,}" for end, one in ends.items())
+        yield f"    correct, of those that were {', '.join(told)}"
     if any(arm["words"].values()):
         yield "  most frequent words, % of all words"
         for name, words in arm["words"].items():

@@ -152,7 +152,8 @@ def _arm(arm: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "tested": arm["contrast"]["tested"], "beyond": arm["contrast"]["beyond_chance"],
         "contrast": [
-            (kind, [(o["word"], figure(o["log_odds"], 2, signed=True), o["sure"]) for o in arm["contrast"][side]])
+            (kind, [(o["word"], figure(o["log_odds"], 2, signed=True), o["sure"],
+                     figure(o["within"], 2, signed=True)) for o in arm["contrast"][side]])
             for side, kind in (("for_a", arm["contrast"]["a"]), ("for_b", arm["contrast"]["b"]))
         ],
     }  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 
 from long1k.errors import DataError
 from long1k.loops import find_loop
-from long1k.scored import aligned, end_of, graded_predictions
+from long1k.scored import ENDS, aligned, end_of, graded_predictions
 from long1k.stages.analyze.multi import Multi
 from long1k.statistics import clustered
 from long1k.statistics.markers import MARKERS, PARTS, marker_counts
@@ -142,6 +142,10 @@ def _described(arm: _Arm, confidence: float, top: int) -> dict[str, Any]:
         "outputs": sum(len(kind.questions) for kind in arm.kinds.values()), "not_gradable": arm.not_gradable,
         "questions": len({name for kind in arm.kinds.values() for name in kind.questions}),
         "statuses": dict(sorted(arm.statuses.items())), "unit": unit,
+        "ends": {
+            end: {name: kind.ends.count(end) for name, kind in arm.kinds.items()}
+            for end in ENDS if any(end in kind.ends for kind in arm.kinds.values())
+        },
         "outcomes": {name: _outcome(kind, sizes[name], unit, confidence) for name, kind in arm.kinds.items()},
         "wrong_to_correct_length": None if longer is None else longer.as_dict(),
         "words": {name: top_words(arm.counts, name, top, confidence) for name in OUTCOMES},
