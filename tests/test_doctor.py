@@ -73,7 +73,7 @@ def test_a_sound_benchmark_passes(tmp_path: Path) -> None:
     assert "60 of 60 worked solutions" in named["worked solutions"].text
     assert named["shuffled golds"].figures["statuses"] == {"wrong": 60}
     assert "What is 0 + 0?" in named["first prompt"].block
-    assert re.search(r"the longest has \d+ \(item-", named["prompts in tokens"].text)
+    assert re.search(r"the longest has \d+ \(row \d+, item-", named["prompts in tokens"].text)
 
 
 def test_a_sound_choice_benchmark_passes(tmp_path: Path) -> None:
@@ -82,9 +82,10 @@ def test_a_sound_choice_benchmark_passes(tmp_path: Path) -> None:
     assert failing(checks) == set()
     assert named["gold letters"].figures["p"] > 0.001
     assert sum(named["gold letters"].figures["counts"].values()) == 198
-    low, high = named["shuffled golds"].figures["interval"]
-    assert low <= named["shuffled golds"].figures["statuses"]["correct"] <= high
-    assert low < 49.5 < high
+    shuffled = named["shuffled golds"].figures  # of another letter none may count; the same letter tells nothing
+    assert shuffled["statuses"] == {"wrong": shuffled["count"]}
+    assert 0 < shuffled["equal"] == 198 - shuffled["count"]
+    assert shuffled["most"] == 0
     assert "number 0" not in named["first prompt"].block
     assert "withheld" in named["first prompt"].block
     shown = by_name(look(make("gpqa", tmp_path / "g.jsonl"), show_question=True))
@@ -138,10 +139,11 @@ class Twice(JsonlBenchmark):
 def test_one_letter_for_all_is_found(tmp_path: Path) -> None:
     path = lines(tmp_path / "g.jsonl", *map(row, range(198)))
     checks = look(Reseeded(GpqaConfig(path=str(path))))
-    assert failing(checks) == {"gold letters", "shuffled golds"}
+    assert failing(checks) == {"gold letters"}
     named = by_name(checks)
     assert "198 (100.0 %)" in named["gold letters"].text
-    assert "198 of 198" in named["shuffled golds"].text
+    assert named["shuffled golds"].status == "info"  # the grader is not to blame
+    assert "has its own: nothing to tell" in named["shuffled golds"].text
     assert named["constant answer"].status == "warn"
 
 
@@ -354,7 +356,7 @@ def test_the_command(tmp_path: Path, long1k: Run) -> None:  # noqa: F811
     path = problems(tmp_path)
     ran = long1k("doctor", "--benchmark", "jsonl", "--option", f"path={path}")
     assert ran.code == 0
-    assert "no check of" in ran.out
+    assert ran.out.endswith("\n\n5 checks, none failed; 2 notes\n")
     assert "give --model to count tokens" in ran.out
     model = model_folder(tmp_path / "model")
     ran = long1k("doctor", "--benchmark", "test_doctor:Cut", "--option", f"path={path}", "--model", model, "--json")

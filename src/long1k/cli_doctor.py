@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from long1k.cli_common import Thinking, TokenizerOption, Workers, chat_from, chat_of
+from long1k.cli_common import Thinking, Workers, chat_from, chat_of
 from long1k.errors import RecipeError
 
 
@@ -23,7 +23,13 @@ def doctor(
     benchmark: Annotated[str, typer.Option(help="math500, aime24, gpqa, jsonl, …, or module:Class.")],
     option: Annotated[list[str], typer.Option(help="A key of the benchmark, e.g. path=math500.jsonl.")] = [],  # noqa: B006
     model: Annotated[Path | None, typer.Option(help="Folder of the model that will answer.")] = None,
-    tokenizer: TokenizerOption = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            help="Tokenizer folder, or package:micro, in place of --model. Default: that of --train, else "
+            "nothing is said about tokens."
+        ),
+    ] = None,
     thinking: Thinking = None,
     template: Annotated[str | None, typer.Option(help="Chat template instead of the model's own.")] = None,
     train: Annotated[Path | None, typer.Option(help="Samples, or a checkpoint: are their prompts the same?")] = None,
@@ -44,7 +50,7 @@ def doctor(
 
     from long1k.cli_predict import benchmark_specs
     from long1k.recipe import make_benchmarks
-    from long1k.stages.doctor import as_json, examine, render
+    from long1k.stages.doctor import as_json, examine, render, summary
     from long1k.tables import read_manifest
 
     if model is not None and tokenizer is not None:
@@ -67,7 +73,7 @@ def doctor(
         print(json.dumps(as_json(checks), ensure_ascii=False, indent=1), flush=True)
     else:
         print(render(checks), flush=True)
-        print(f"\n{failed} of {len(checks)} checks failed" if failed else f"\nno check of {len(checks)} failed")
+        print(f"\n{summary(checks)}")
     if failed:
         raise typer.Exit(1)
 

@@ -144,7 +144,7 @@ def hub_errors(repo: str) -> Iterator[None]:
     except errors.OfflineModeIsEnabled:
         raise DataError(
             f"the data set {repo} is not in the hub's cache, and HF_HUB_OFFLINE forbids the network",
-            "export HF_HUB_OFFLINE=0, or give a copy of its files by path:",
+            "export HF_HUB_OFFLINE=0, or give a copy of its files by path: (a benchmark: --option path=FILE)",
         ) from None
     except errors.HFValidationError as error:
         raise DataError(f"'{repo}' cannot be a data set: {error}", "hub: OWNER/NAME") from None
@@ -152,7 +152,7 @@ def hub_errors(repo: str) -> Iterator[None]:
         text = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"the hub cannot give the data set {repo}: {text}",
-            "check the network, or give a copy of its files by path:",
+            "check the network, or give a copy of its files by path: (a benchmark: --option path=FILE)",
         ) from None
 
 

@@ -157,7 +157,10 @@ def parse_line(line: bytes | LongLine, number: int, max_row_bytes: int = MAX_ROW
         row = json.loads(text, object_pairs_hook=_object)
     except _DuplicateKey as error:
         return BadRow(str(number), "duplicate_key", f"the key {error} stands twice", text[:_SHOWN])
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
+    except json.JSONDecodeError as error:  # its own line number is that within this one line
+        place = f"line {number}, column {error.colno}"
+        return BadRow(str(number), "malformed_json", f"{place}: {error.msg}", text[:_SHOWN])
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets in brackets
         return BadRow(str(number), "malformed_json", f"line {number}: {error}", text[:_SHOWN])
     if not isinstance(row, dict):
         return BadRow(str(number), "not_an_object", f"a {type(row).__name__}, not an object", text[:_SHOWN])

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
+from long1k.benchmarks.origin import Origin
 from long1k.rows import Message
 
 BOXED_INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -21,7 +22,8 @@ class Item:
     ``question`` is the problem as its source has it, without instructions.  ``part_ids`` are the ids of the
     problems asked together (empty: the item is its one problem), ``solution`` is what the source gives as a
     model solution, if it does.  ``body`` is what is asked without the instruction, where that is more than the
-    question (options, a context); None: the question.
+    question (options, a context); None: the question.  ``letters`` are those of the options that the problem
+    shows, where its benchmark knows them; ``origins`` are the rows of its problems, where they came from rows.
     """
 
     item_id: str
@@ -33,6 +35,8 @@ class Item:
     subject: str | None = None
     level: str | None = None
     body: str | None = None
+    letters: str | None = None
+    origins: tuple[Origin, ...] = ()
 
 
 class Benchmark(Protocol):

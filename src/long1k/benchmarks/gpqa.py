@@ -67,6 +67,7 @@ class GpqaBenchmark(StoredBenchmark):
         return Asked(
             question, LETTERS[order.index(0)], f"{question}\n\n{listed}\n",
             subject=golds.plain(self.field(row, "subject")), level=golds.plain(self.field(row, "level")),
+            letters=LETTERS,
         )  # fmt: skip
 
 

@@ -141,4 +141,5 @@ class MultiBenchmark:
             answers=tuple(item.answers[0] for item in group), part_ids=ids,
             solution=labelled([one for one in solutions if one is not None]) if None not in solutions else None,
             subject=same.pop() if len(same) == 1 else None,
+            origins=tuple(origin for item in group for origin in item.origins),
         )  # fmt: skip

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from long1k.benchmarks import golds
 from long1k.benchmarks.base import BOXED_INSTRUCTION, Item
+from long1k.benchmarks.origin import Origin, own_id
 from long1k.errors import DataError
 from long1k.files import Place, find_files
 from long1k.hub import HubData, fetch, hub_errors, resolve
@@ -24,6 +25,9 @@ from long1k.rows import Message, canonical_json, content_id
 from long1k.tables import file_digest
 
 Row = dict[str, Any]
+_KINDS: dict[type, str] = {
+    list: "a list", tuple: "a list", dict: "an object", bool: "a truth value", int: "a number", float: "a number",
+}  # fmt: skip
 _ROWS = 1024  # held at once
 
 
@@ -81,7 +85,10 @@ class StoredConfig(BaseModel):
         if self.path is not None and self.hub is not None:
             raise ValueError("give one of path and hub, not both")
         if self.path is None and self.repository is None:
-            raise ValueError("give path: FILE, or hub: OWNER/NAME")
+            raise ValueError(
+                "give path: FILE, or hub: OWNER/NAME (on the command line --option path=FILE, or --option "
+                "hub=OWNER/NAME)"
+            )
         stray = [name for name in ("config", "split", "endpoint") if getattr(self, name) is not None]
         if self.path is not None and stray:
             raise ValueError(f"{', '.join(stray)}: for hub only, not for path")
@@ -108,6 +115,7 @@ class Asked:
     solution: str | None = None
     subject: str | None = None
     level: str | None = None
+    letters: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +226,12 @@ class StoredBenchmark:
         what = f"no field {wanted} (it has {', '.join(map(str, row))})"
         if held is not None:
             what = f"no {'gold answer' if name == 'answer' else name} can be found in field '{held}'"
+            kind = _KINDS.get(type(row[held]))
+            if name == "question" and kind is not None:
+                raise DataError(
+                    f"{where}: field '{held}' holds {kind}, not text",
+                    "write the question as one text, or name a field that holds one (--option question=FIELD)",
+                )
         raise DataError(
             f"{where}: {what}", f"set {name}: to the field's name (long1k … --option {name}=FIELD), or mend the row"
         )
@@ -228,7 +242,7 @@ class StoredBenchmark:
         left_out: Counter[str] = Counter()
         seen: dict[str, set[str]] = {"subject": set(), "level": set()}
         num_rows = 0
-        for key, where, row in self._rows():
+        for origin, key, where, row in self._rows():
             if c.limit is not None and len(items) >= c.limit:
                 break
             num_rows += 1
@@ -242,18 +256,25 @@ class StoredBenchmark:
                     left_out["not in the subset"] += 1
                     break
             else:
-                items.append(self._item(key, where, asked))
+                items.append(self._item(origin, key, where, asked))
+        if not num_rows:
+            labels = [place.label for place in self._places()]
+            raise DataError(
+                f"{labels[0]} is empty: it has no row" if len(labels) == 1
+                else f"all {len(labels)} files are empty: {', '.join(labels[:4])}",
+                "give a file with a question and a gold answer in each row (--option path=FILE)",
+            )  # fmt: skip
         if not items:
             known = "".join(f"; {name}: {', '.join(sorted(values)[:12])}" for name, values in seen.items() if values)
-            why = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items()) or "there are none"
+            why = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items())
             raise DataError(
                 f"no question is left of {num_rows:,} rows ({why})",
-                f"change subset{known}" if num_rows else "check the file",
+                f"change subset{known}" if "not in the subset" in left_out else "give a file with other questions",
             )
         self._account = {**self._from(), "rows": num_rows, "left_out": dict(sorted(left_out.items()))}
         return items
 
-    def _item(self, key: str, where: str, asked: Asked) -> Item:
+    def _item(self, origin: Origin, key: str, where: str, asked: Asked) -> Item:
         body = asked.body or asked.question
         prompt = f"{body}\n{self.config.instruction}" if self.config.instruction else body
         for text in (prompt, asked.gold, asked.solution or ""):
@@ -263,10 +284,11 @@ class StoredBenchmark:
             item_id=content_id("item", key, asked.question), question=asked.question,
             messages=(Message("user", prompt),), answers=(asked.gold,), solution=asked.solution,
             subject=asked.subject, level=asked.level, body=asked.body,
+            letters=asked.letters, origins=(origin,),
         )  # fmt: skip
 
-    def _rows(self) -> Iterator[tuple[str, str, Row]]:
-        """(number, with the file's name where there are several; what errors call it; row)."""
+    def _rows(self) -> Iterator[tuple[Origin, str, str, Row]]:
+        """(where it is from; number, with the file's name where there are several; what errors call it; row)."""
         with nullcontext() if self.path is not None else hub_errors(self.config.repository):
             places = self._places()
             for place in places:
@@ -276,7 +298,9 @@ class StoredBenchmark:
                         if isinstance(row, BadRow):
                             shown = "" if self.withheld else f": {row.evidence}"
                             raise DataError(f"{where}: {row.reason}{shown}", "mend the benchmark file")
-                        yield (str(number) if len(places) == 1 else f"{place.name}:{number}"), where, row
+                        short = f"row {number}" if len(places) == 1 else f"{place.name}, row {number}"
+                        key = str(number) if len(places) == 1 else f"{place.name}:{number}"
+                        yield Origin(place.name, short, *own_id(row)), key, where, row
 
     def _places(self) -> Sequence[Place]:
         return find_files(self.path) if self.path is not None else fetch(self._data)

@@ -24,8 +24,7 @@ from long1k.chat import Chat
 from long1k.errors import DataError, RecipeError
 from long1k.generation.tags import find_tag
 from long1k.grading import AUTO, GRADERS, JUDGES, grader_for
-from long1k.grading.base import cases_of, grade_with
-from long1k.plugins import load_plugin
+from long1k.grading.base import cases_of, grade_with, load_grader
 from long1k.progress import progress
 from long1k.reporting.curves import curve_chart
 from long1k.rows import STATUSES, Prediction
@@ -106,7 +105,7 @@ def curve(
     name = grader_for(grader_name, source.info)
     if name in JUDGES:
         raise RecipeError(f"the grader '{name}' asks a model; a curve compares", "give --grader math or choice")
-    factory = load_plugin(name, GRADERS, "grader")
+    factory = load_grader(name, GRADERS)
     ordered = sorted(set(budgets))
     settings: dict[str, Any] = {
         "budgets": ordered, "tokens_of": tokens_of, "grader": name, "version": factory.version,

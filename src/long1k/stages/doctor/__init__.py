@@ -10,12 +10,14 @@ from long1k.benchmarks.base import Benchmark
 from long1k.chat import Chat
 from long1k.errors import DataError, RecipeError
 from long1k.grading import JUDGES, grader_for
-from long1k.stages.doctor.check import Check, render
+from long1k.stages.doctor.check import Check, render, summary
+from long1k.stages.doctor.choices import choice_checks
 from long1k.stages.doctor.golds import Mock, gold_checks
 from long1k.stages.doctor.outputs import output_checks
 from long1k.stages.doctor.prompts import first_prompt, model_checks, prompt_checks, source_check, train_checks
+from long1k.stages.doctor.rows import repeat_checks, singles
 
-__all__ = ["Check", "as_json", "examine", "render"]
+__all__ = ["Check", "as_json", "examine", "render", "summary"]
 
 
 def examine(
@@ -52,7 +54,8 @@ def examine(
     withheld = bool(getattr(benchmark, "withheld", False)) and not show_question
     used = chat if tokenized else None
     checks = [source_check(benchmark, items), *gold_checks(items, mock, tolerate)]
-    checks += prompt_checks(benchmark, items, used)
+    single = singles(benchmark, items)
+    checks += [*choice_checks(single, name), *prompt_checks(benchmark, items, used), *repeat_checks(items, single)]
     if model is not None:
         longest = next((c.figures["longest_tokens"] for c in checks if "longest_tokens" in c.figures), 0)
         checks += model_checks(model, chat, longest, max_new_tokens)

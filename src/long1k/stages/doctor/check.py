@@ -42,6 +42,15 @@ def render(checks: Sequence[Check]) -> str:
     return "\n".join(lines)
 
 
+def summary(checks: Sequence[Check]) -> str:
+    """How many failed of those that could: a note can not."""
+    count = {status: sum(check.status == status for check in checks) for status in ("info", "warn", "fail")}
+    failed = f"{count['fail']:,} failed" if count["fail"] else "none failed"
+    warned = f", {plural(count['warn'], 'warning')}" if count["warn"] else ""
+    notes = f"; {plural(count['info'], 'note')}" if count["info"] else ""
+    return f"{plural(len(checks) - count['info'], 'check')}, {failed}{warned}{notes}"
+
+
 def plural(count: int, noun: str) -> str:
     """1 question, 2 questions."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import binom, chisquare
+from scipy.stats import binom
 
 from long1k.benchmarks.base import Item
 from long1k.chat import Chat
@@ -20,13 +19,12 @@ from long1k.labels import labelled
 from long1k.progress import progress
 from long1k.rows import derive_seed
 from long1k.stages.doctor.check import Check, Status, plural, short
+from long1k.stages.doctor.choices import SURE
+from long1k.stages.doctor.rows import called
 
-OPTIONS = 4
-"""How many letters a multiple-choice question has at least."""
 _THINKING = "Let me think."
 _MOST_SHUFFLED = 1000  # golds that take part in the shuffled mock
-_SURE = 0.001  # a healthy benchmark fails a check of chance once in a thousand
-_LETTER = re.compile(r"[A-Z]")
+_EQUAL_VALUES = 0.005  # share of pairs of golds that are one value in two texts, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +92,15 @@ def gold_checks(items: Sequence[Item], mock: Mock, tolerate: float = 0.0) -> lis
     if solved:
         checks.append(_solutions(solved, mock, tolerate))
     golds = [gold for item in items for gold in item.answers]
-    letters = mock.grader == "choice"
-    if letters:
-        checks.append(_letters(golds))
-    checks += [_shuffled(items, mock, letters), _constant(golds, letters)]
-    return checks
+    return [*checks, _shuffled(items, mock), _constant(golds, mock.grader == "choice")]
 
 
 def _line(one: Graded, most: int = 40) -> str:
     found = "nothing" if one.found is None else f"'{short(one.found.value, most)}'"
     part = f" part {one.part + 1}" if len(one.item.answers) > 1 else ""
-    return f"{one.item.item_id}{part}: gold '{short(one.gold, most)}', read {found}: {one.status} ({one.note})"
+    return (
+        f"{called(one.item, one.part)}{part}: gold '{short(one.gold, most)}', read {found}: {one.status} ({one.note})"
+    )
 
 
 def _figures(graded: Sequence[Graded]) -> dict[str, Any]:
@@ -145,33 +141,8 @@ def _solutions(items: Sequence[Item], mock: Mock, tolerate: float) -> Check:
     )  # fmt: skip
 
 
-def _letters(golds: Sequence[str]) -> Check:
-    counts = Counter(golds)
-    stray = [gold for gold in counts if not _LETTER.fullmatch(gold)]
-    if stray:
-        return Check(
-            "gold letters", "fail", f"{plural(len(stray), 'gold')} {'is' if len(stray) == 1 else 'are'} no letter",
-            "a multiple-choice gold is one letter; choose grader math for others", tuple(short(one) for one in stray),
-        )  # fmt: skip
-    known = [chr(65 + at) for at in range(max(OPTIONS, *(ord(letter) - 64 for letter in counts)))]
-    observed = [counts[letter] for letter in known]
-    shown = ", ".join(
-        f"{letter} {count:,} ({100 * count / len(golds):.1f} %)" for letter, count in zip(known, observed, strict=True)
-    )
-    if len(golds) < 5 * len(known):
-        return Check("gold letters", "info", f"{shown}: too few to tell whether they are spread evenly")
-    p = float(chisquare(observed).pvalue)
-    fair = p >= _SURE
-    return Check(
-        "gold letters", "ok" if fair else "fail",
-        f"{shown}; evenly spread: chi-square p = {p:.3g}" + ("" if fair else ", which chance does not give"),
-        "options must be shuffled by a hash of the question, not by a generator that starts anew for each one",
-        figures={"counts": dict(zip(known, observed, strict=True)), "p": p},
-    )  # fmt: skip
-
-
-def _shuffled(items: Sequence[Item], mock: Mock, letters: bool) -> Check:
-    """Every problem answered with another one's gold: what a model scores that has learnt the answers' form only."""
+def _shuffled(items: Sequence[Item], mock: Mock) -> Check:
+    """Every problem answered with another one's gold: none that is another value may count as correct."""
     order = sorted(items, key=lambda item: derive_seed("doctor", item.item_id))
     taken: list[Item] = []
     for item in order:
@@ -182,34 +153,34 @@ def _shuffled(items: Sequence[Item], mock: Mock, letters: bool) -> Check:
         return Check("shuffled golds", "info", "one problem cannot be answered with another one's gold")
     step = 1 + derive_seed("doctor", len(golds)) % (len(golds) - 1)
     moved = [golds[(at + step) % len(golds)] for at in range(len(golds))]
+    differ = [normalize(gold) != normalize(given) for gold, given in zip(golds, moved, strict=True)]
+    equal = len(golds) - sum(differ)
+    if equal == len(golds):
+        return Check(
+            "shuffled golds", "info", "every problem, answered with another one's gold, has its own: nothing to tell",
+            figures={"count": 0, "equal": equal},
+        )  # fmt: skip
     texts, at = [], 0
     for item in taken:
         texts.append(boxed(moved[at : at + len(item.answers)]))
         at += len(item.answers)
-    graded = mock.grade(taken, texts, "shuffled golds")
+    graded = [
+        one for one, other in zip(mock.grade(taken, texts, "shuffled golds"), differ, strict=True) if other
+    ]  # a mock that is the gold tells nothing of the grader
     hits, count = sum(one.status == "correct" for one in graded), len(graded)
-    if letters:
-        chance = 1 / max(OPTIONS, *(ord(gold[:1] or "A") - 64 for gold in golds))
-        why = f"{100 * chance:.0f} % by chance"
-    else:
-        same = Counter(normalize(gold) for gold in golds)
-        chance = sum(n * (n - 1) for n in same.values()) / (count * (count - 1))
-        why = f"{100 * chance:.2f} % of all pairs of golds are equal"
-    # A grader sees some equal values that two texts do not show.
-    low = int(binom.ppf(_SURE / 2, count, chance))
-    high = int(binom.ppf(1 - _SURE / 2, count, chance if letters else min(1.0, chance + 0.005)))
-    fair = low <= hits <= high
+    # A grader of values sees some equal ones that two texts do not show; of two letters it sees none.
+    most = 0 if mock.grader == "choice" else int(binom.ppf(1 - SURE / 2, count, _EQUAL_VALUES))
     lost = Counter(one.status for one in graded if one.status not in ("correct", "wrong"))
-    evidence = tuple(_line(one) for one in graded if one.status == "correct") if hits > high else ()
     return Check(
-        "shuffled golds", "ok" if fair else "fail",
-        f"each problem answered with another one's gold scores {hits:,} of {count:,} ({100 * hits / count:.1f} %); "
-        f"{why}, "
-        f"so {low:,} to {high:,} are to be expected"
+        "shuffled golds", "ok" if hits <= most else "fail",
+        f"of {plural(count, 'problem')} answered with another one's gold, which is another text, {hits:,} "
+        f"{'counts' if hits == 1 else 'count'} as correct; up to {most:,} may"
+        + (f"; {equal:,} more got an equal gold" if equal else "")
         + (f"; not gradable: {', '.join(f'{name} {n:,}' for name, n in lost.items())}" if lost else ""),
-        "a wrong answer counts as correct: look at the grader and the golds" if hits > high
-        else "fewer hits than chance: the golds shun each other's values; look at how options are shuffled",
-        evidence, {**_figures(graded), "chance": chance, "interval": [low, high]},
+        "read these: if the two are different values, a wrong answer counts as correct, so look at the grader; if they "
+        "are one value, write it in one way",
+        tuple(_line(one) for one in graded if one.status == "correct") if hits > most else (),
+        {**_figures(graded), "equal": equal, "most": most},
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from long1k.generation.repeats import Seen, repeats
 from long1k.grading.extract import extract_parts
 from long1k.rows import Prediction
 from long1k.stages.doctor.check import Check, plural, short
+from long1k.stages.doctor.rows import called
 from long1k.tables import read_manifest, read_table
 
 MAX_CUT = 0.02
@@ -66,7 +67,7 @@ def _same_questions(rows: Sequence[Prediction], items: Sequence[Item]) -> list[C
             said or f"every question has {plural(next(iter(asked.values()), 0), 'output')}, with the gold of today",
             "these outputs answer another state of the benchmark: predict again, or give the options they were made "
             "with",
-            (*missing, *foreign, *changed),
+            tuple(called(known[name]) if name in known else name for name in (*missing, *foreign, *changed)),
         )
     ]  # fmt: skip
 
@@ -84,7 +85,7 @@ def _same_prompts(rows: Sequence[Prediction], items: Sequence[Item], chat: Chat)
         if sent != wanted:
             cut = len(sent) < len(wanted) and wanted[-len(sent) :] == sent
             how = "its beginning was cut off" if cut else f"'{short(chat.tokenizer.decode(sent))}'"
-            bad.append(f"{row.problem_id}: {len(sent):,} tokens sent, {len(wanted):,} rendered: {how}")
+            bad.append(f"{called(known[row.problem_id])}: {len(sent):,} tokens sent, {len(wanted):,} rendered: {how}")
     if not seen:
         return [Check("same prompts", "info", "the outputs do not say which prompts they answer")]
     return [

@@ -16,6 +16,7 @@ from long1k.errors import DataError
 from long1k.generation.ends import named_end_ids
 from long1k.rows import Example
 from long1k.stages.doctor.check import Check, plural, short
+from long1k.stages.doctor.rows import called
 from long1k.tables import iter_table, read_manifest
 from long1k.training.positions import positions_in
 
@@ -53,7 +54,7 @@ def first_prompt(items: Sequence[Item], chat: Chat | None, *, withheld: bool) ->
     if len(lines) > 40:
         lines = [*lines[:30], f"… {len(lines) - 38:,} lines …", *lines[-8:]]
     return Check(
-        "first prompt", "info", f"{item.item_id}, {length}", block="\n".join(lines),
+        "first prompt", "info", f"{called(item)}, {length}", block="\n".join(lines),
     )  # fmt: skip
 
 
@@ -65,13 +66,13 @@ def prompt_checks(benchmark: Benchmark, items: Sequence[Item], chat: Chat | None
     for item in items:
         content = item.messages[-1].content
         if not item.question.strip() or item.question not in content or (item.body or item.question) not in content:
-            cut.append(item.item_id)
+            cut.append(called(item))
         elif instruction and not content.rstrip().endswith(instruction.strip()) and not item.part_ids:
-            cut.append(item.item_id if withheld else f"{item.item_id}: ends with '{short(content[-60:])}'")
+            cut.append(called(item) if withheld else f"{called(item)}: ends with '{short(content[-60:])}'")
         if "\\boxed" not in content:
-            silent.append(item.item_id)
+            silent.append(called(item))
         if any(f"\\boxed{{{gold}}}" in content for gold in item.answers):
-            leaks.append(item.item_id)
+            leaks.append(called(item))
     checks = [
         Check(
             "whole questions", "fail" if cut else "ok",
@@ -95,24 +96,6 @@ def prompt_checks(benchmark: Benchmark, items: Sequence[Item], chat: Chat | None
                 tuple(silent[:3]),
             )
         )
-    if benchmark.grader == "choice":
-        bare = [item.item_id for item in items if not all(mark in item.messages[-1].content for mark in ("\nA", "\nB"))]
-        if bare:
-            checks.append(
-                Check("options", "fail", f"{plural(len(bare), 'prompt')} show no options behind letters",
-                      "print the options, each on a line that begins with its letter", tuple(bare))
-            )  # fmt: skip
-    ids = Counter(item.item_id for item in items)
-    if len(ids) < len(items):
-        twice = tuple(name for name, count in ids.items() if count > 1)
-        checks.append(Check("ids", "fail", f"{plural(len(twice), 'id')} stand twice", "ids must differ", twice))
-    texts = Counter(item.messages for item in items)
-    if len(texts) < len(items):
-        same = sum(count for count in texts.values() if count > 1)
-        checks.append(
-            Check("equal prompts", "warn", f"{same:,} prompts are not the only ones of their text",
-                  "a question asked twice counts twice: leave the repeats out")
-        )  # fmt: skip
     return [*checks, *([] if chat is None else token_checks(items, chat))]
 
 
@@ -124,11 +107,11 @@ def token_checks(items: Sequence[Item], chat: Chat) -> list[Check]:
     opened: Counter[str] = Counter()
     for item in items:
         ids = chat.encode_prompt(item.messages)
-        longest = max(longest, (len(ids), item.item_id))
+        longest = max(longest, (len(ids), called(item)))
         text = chat.tokenizer.decode(ids)
         content = item.messages[-1].content.strip()
         if content not in text and unicodedata.normalize("NFC", content) not in text:
-            lost.append(item.item_id)
+            lost.append(called(item))
         doubled += first is not None and ids[:2] == [first, first]
         tail = text[text.rfind(content[-20:]) + len(content[-20:]) :]
         opened.update(style.name for style in foreign if style.open.strip() in tail)
