@@ -273,8 +273,11 @@ def _prompts(spec: Mapping[str, Any]) -> int | None:
         return None
     least, most = (k, k) if isinstance(k, int) else (int(k[0]), int(k[1]))
     questions = min(int(of.get("limit") or known), known)
-    groups = (-(-questions // one) * (one if spec.get("design") == "rotated" else 1) for one in range(least, most + 1))
-    return sum(groups)
+    prompts = 0
+    for one in range(least, most + 1):
+        groups = questions // one if spec.get("leftover") == "drop" else -(-questions // one)
+        prompts += groups * (one if spec.get("design") == "rotated" else 1)
+    return prompts
 
 
 def setting_of(train: TrainConfig, lengths: Sequence[int], nproc: int, nnodes: int, device: str) -> Setting:
