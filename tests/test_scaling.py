@@ -130,19 +130,22 @@ def test_lack_of_fit_rejects_as_often_as_it_says() -> None:
 
 
 def _line_p(y: np.ndarray) -> float:
-    covariance, freedom = rung_covariance(y)
     shapes = compare_shapes(
         LENGTHS.tolist(),
         y.mean(axis=(1, 2)),
         1 / rung_variances(y),
-        covariance_RR=covariance,
-        freedom=freedom,
+        covariance=rung_covariance(y),
         names=["log-linear"],
     )
     return float(next(one.lack_of_fit_p for one in shapes if one.name == "log-linear"))  # type: ignore[arg-type]
 
 
 # --- draws ------------------------------------------------------------------------------------------------
+
+
+def test_too_few_questions_have_no_test_of_fit() -> None:
+    assert rung_covariance(grades(CURVES["flat"], questions=8)) is None
+    assert rung_covariance(grades(CURVES["flat"], questions=9)) is not None
 
 
 def test_draws_of_one_rungs_seeds_have_the_t_interval() -> None:

@@ -81,20 +81,24 @@ def rung_variances(grades_RSQ: Array) -> Array:
     return np.asarray(variance_R) if high - low > 1e-9 * max(1.0, abs(high)) else np.ones(num_rungs)
 
 
-def rung_covariance(grades_RSQ: Array) -> tuple[Array, int | None]:
-    """Covariance of the rungs' accuracies, shape (rungs, rungs), and the degrees of freedom of its part of the seeds.
+def rung_covariance(grades_RSQ: Array) -> tuple[Array, int] | None:
+    """Covariance of the rungs' accuracies, shape (rungs, rungs), and its degrees of freedom; None of too few questions.
 
-    The part of the questions is their covariance over questions; what a seed adds beyond it is taken to be of one size
-    in all rungs and independent between them.
+    The part of the questions is their covariance over questions, enlarged so that an F distribution fits what is
+    computed with it (Hotelling, 1931); what a seed adds beyond it is taken to be of one size in all rungs and
+    independent between them.
     """
     y = np.asarray(grades_RSQ, dtype=np.float64)
     num_rungs, num_seeds, num_questions = y.shape
+    freedom = num_questions - num_rungs
+    if freedom < 2:
+        return None
     by_question_RQ = y.mean(axis=1)
-    covariance = np.atleast_2d(np.cov(by_question_RQ, ddof=1)) / num_questions
+    covariance = np.atleast_2d(np.cov(by_question_RQ, ddof=1)) / num_questions * (num_questions - 1) / freedom
     if num_seeds == 1:
-        return covariance, None
+        return covariance, freedom
     rest = y - y.mean(axis=2, keepdims=True) - by_question_RQ[:, None, :] + y.mean(axis=(1, 2))[:, None, None]
     noise = (rest**2).sum(axis=(1, 2)).mean() / ((num_seeds - 1) * (num_questions - 1))
     between = y.mean(axis=2).var(axis=1, ddof=1).mean()
     seeds = max(0.0, float(between) - float(noise) / num_questions) / num_seeds
-    return covariance + seeds * np.eye(num_rungs), num_rungs * (num_seeds - 1)
+    return covariance + seeds * np.eye(num_rungs), min(freedom, num_rungs * (num_seeds - 1))

@@ -60,10 +60,9 @@ def law_of(
     seeds, y = stacked
     seed = derive_seed(0, f"law {name}")
     law = fit_law(lengths, y, confidence, seed=seed)
-    covariance, freedom = rung_covariance(y) if y.shape[2] > 1 else (None, None)
     shapes = compare_shapes(
-        lengths, y.mean(axis=(1, 2)), np.array(law.weights), confidence=confidence, covariance_RR=covariance,
-        freedom=freedom, drawn_BR=None if law.slope.low is None else draw_rungs(y, _SHAPE_DRAWS, seed),
+        lengths, y.mean(axis=(1, 2)), np.array(law.weights), confidence=confidence, covariance=rung_covariance(y),
+        drawn_BR=None if law.slope.low is None else draw_rungs(y, _SHAPE_DRAWS, seed),
     )  # fmt: skip
     said = told_apart(shapes, len(lengths), confidence) if len(lengths) > 2 else []
     return {**law.as_dict(), "seeds": seeds, "lengths": lengths, "shapes": as_dicts(shapes), "said": said,

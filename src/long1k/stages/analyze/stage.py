@@ -83,13 +83,21 @@ def analyze(
     benchmarks = []
     for name in dict.fromkeys(cell.benchmark for cell in cells):
         benchmarks.append(_benchmark(name, [c for c in cells if c.benchmark == name], arms, confidence, root))
+    beside = [beside_of(name, benchmarks, confidence) for name in paper]
+    for entry in benchmarks:
+        for other in beside:
+            if entry["benchmark"] in other["compared"]:
+                said = other["compared"][entry["benchmark"]]
+                entry["verdict"].append(
+                    f"{entry['benchmark']}: beside the paper's experiment {other['experiment']}: {said}."
+                )
     findings = {
         **study,
         "confidence": confidence,
         "benchmarks": benchmarks,
         "data": {name: data_of(path, root) for name, path in data.items()},
         "published": [published_of(name, *paths, confidence, root) for name, paths in published.items()],
-        "paper": [beside_of(name, benchmarks, confidence) for name in paper],
+        "paper": beside,
     }
     comparisons = sum(len(b["contrasts"]) + num_terms(b["law"], b["predictors"]) for b in benchmarks)
     if comparisons > 1:
