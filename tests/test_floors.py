@@ -45,6 +45,7 @@ TOP = (
     "cli_plan",
     "cli_curve",
     "cli_paper",
+    "plan_power",
     "plan_text",
     "study_plan",
     "cli_train",

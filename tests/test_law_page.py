@@ -31,7 +31,11 @@ def grades_at(rate: float, seeds: int = 2, questions: int = 200, draw: int = 0) 
     noise = np.random.default_rng(draw).normal(0, 0.05, (seeds, questions))
     y = (hard + noise < rate).astype(float)
     names = [f"q{n}" for n in range(questions)]
-    return Grades(y, list(range(seeds)), names, {"correct": int(y.sum())}, 10.0, 0.0, False)
+    return put_together(y, list(range(seeds)), names)
+
+
+def put_together(y: np.ndarray, seeds: list[int], names: list[str]) -> Grades:
+    return Grades(y, np.full(y.shape, np.nan), np.ones(y.shape), seeds, names, {"correct": 1}, 10.0, 0.0, False)
 
 
 def study(
@@ -106,12 +110,17 @@ def test_nothing_that_varies_is_no_crash_and_no_claim(curve: str, seeds: int, ru
 def test_what_cannot_be_laid_together_has_no_law() -> None:
     arms, grades, training = study("line")
     series = series_of(arms, training)
-    other = grades | {"L1000": grades_at(0.4, questions=50)}
+    first = grades["L1000"]
+    other = grades | {"L1000": put_together(first.y_SQ, first.seeds, [f"other {name}" for name in first.questions])}
     assert law_of(series, other, 0.95) is None
     assert predictors_of(series, arms, other, training, 0.95) is None
     assert law_of(series[:1], grades, 0.95) is None
-    apart = grades | {"L1000": Grades(grades["L1000"].y_SQ, [8, 9], grades["L1000"].questions, {}, 1.0, 0.0, False)}
+    apart = grades | {"L1000": put_together(first.y_SQ, [8, 9], first.questions)}
     assert law_of(series, apart, 0.95) is None
+    fewer = grades | {"L1000": put_together(first.y_SQ[:, 20:], first.seeds, first.questions[20:])}
+    law = law_of(series, fewer, 0.95)
+    assert law is not None
+    assert (law["questions"], law["slope"]["num_questions"]) == (180, 180)
     assert predictors_of(series[:2], arms, grades, training, 0.95) is None
     assert law_lines("bench", None, None) == []
     assert num_terms(None) == 0

@@ -268,6 +268,25 @@ def test_same_inputs_same_bytes(root: Path, html: str, tmp_path: Path) -> None:
     assert not re.search(r"20\d\d-\d\d-\d\dT", html)
 
 
+def test_tests_and_variances_stand_beside_the_differences(tmp_path: Path) -> None:
+    shares = {"seed": 0.125, "question": 0.75, "seed_by_question": None, "sampling": 0.125}
+    spreads = dict.fromkeys(shares, 0.0123) | {"sampling": None}
+    arms = [arm(name, "arm", None, 0.5, variance={"share": shares, "accuracy_sd": spreads}) for name in ("a", "b")]
+    tested = {
+        "a": "a", "b": "b", "why": "w", "difference": interval(0.1, 0.05), "could_see": 0.0714,
+        "test": {"name": "McNemar (mid-p)", "p": 0.0004, "p_holm": 0.25, "comparisons": 3},
+        "equivalence": {"finding": "undecided", "margin": 0.02, "interval": interval(0.1)},
+    }  # fmt: skip
+    entry = {"benchmark": "bench", "questions": 4, "arms": arms, "law": None, "contrasts": [tested], "verdict": []}
+    put_findings(tmp_path, {"name": "s", "confidence": 0.95, "benchmarks": [entry], "verdict": []})
+    html = built(tmp_path)
+    for said in ("McNemar (mid-p)", "&lt; 0.001", ">0.25<", ">7.1<", "undecided (± 2)", "12.5 %", "75.0 %", ">1.23<"):
+        assert said in html
+    older = {key: tested[key] for key in ("a", "b", "why", "difference")}
+    put_findings(tmp_path, {"name": "s", "benchmarks": [entry | {"contrasts": [older]}], "verdict": []})
+    assert "could have seen" not in built(tmp_path)
+
+
 def test_second_call_is_skipped_and_a_change_is_not(tmp_path: Path) -> None:
     whole_run(tmp_path)
     first = report(tmp_path / "report", tmp_path)

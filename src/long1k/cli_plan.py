@@ -32,6 +32,7 @@ def plan(
     """Say what a recipe takes: memory by item, the smallest layout that fits, hours, cost, disk."""
     from long1k import plan_text as text
     from long1k.hardware import parse_machines
+    from long1k.plan_power import power_lines
     from long1k.planning.setting import GB
     from long1k.recipe import load_recipe
     from long1k.study_plan import find_layouts, plan_study
@@ -39,7 +40,8 @@ def plan(
     if not 0 < mfu <= 1:
         raise RecipeError(f"--mfu {mfu:g}: a share of the peak, above 0 and at most 1", "e.g. --mfu 0.4")
     machines = parse_machines(gpus)
-    study = plan_study(load_recipe(recipe, set_), runs=runs, model=model, tokens=tokens)
+    loaded = load_recipe(recipe, set_)
+    study = plan_study(loaded, runs=runs, model=model, tokens=tokens)
     cpu_bytes = None if cpu_memory is None else cpu_memory * GB
     setting, found = find_layouts(study, machines, cpu_bytes)
     parts = [
@@ -49,6 +51,7 @@ def plan(
         text.training_lines(study, machines, setting, found, mfu, price),
         text.disk_lines(study, setting),
         text.inference_lines(study, machines, answer_tokens, price),
+        power_lines(loaded, study.questions, study.samplings),
         ["Assumed", *(f"  {note}" for note in dict.fromkeys(study.notes))] if study.notes else [],
     ]
     print("\n\n".join("\n".join(line.rstrip() for line in part) for part in parts if part))

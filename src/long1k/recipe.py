@@ -70,6 +70,15 @@ class Published(Strict):
     arm: str | None = Field(default=None, description="the field that tells runs apart")
 
 
+class Expected(Strict):
+    """What a study is planned with before anything is known: see statistics.power.Design."""
+
+    rate: float = Field(default=0.5, gt=0, lt=1, description="accuracy, the same in both arms")
+    between: float = Field(default=0.7, ge=0, le=1, description="share of an output's variance between questions")
+    correlation: float = Field(default=0.7, ge=0, le=1, description="of two arms' rates, question by question")
+    seed_points: float = Field(default=1.0, ge=0, description="standard deviation over training seeds, in points")
+
+
 class Recipe(Strict):
     """One study."""
 
@@ -98,6 +107,13 @@ class Recipe(Strict):
         default_factory=list, description="experiments of the paper (A, B, C, …) whose figures stand beside ours"
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    margin: float | None = Field(
+        default=None, gt=0, le=100, description="difference in points up to which arms count as equivalent"
+    )
+    margins: dict[str, float] = Field(default_factory=dict, description="margin of the comparison made for an arm")
+    expected: dict[str, Expected] = Field(
+        default_factory=dict, description="by benchmark, for the plan: rate, between, correlation, seed_points"
+    )
     smoke: dict[str, Any] = Field(default_factory=dict, description="leaves that --smoke sets")
 
     @field_validator("paper", mode="before")
@@ -111,6 +127,11 @@ class Recipe(Strict):
         if len(set(value)) != len(value):
             raise ValueError("seeds must differ")
         return value
+
+    def margin_of(self, arm: str) -> float | None:
+        """The margin of the comparison that an arm was made for, as a share."""
+        margin = self.margins.get(arm, self.margin)
+        return None if margin is None else margin / 100
 
 
 def expand_arms(recipe: Recipe) -> list[Arm]:
@@ -240,8 +261,22 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
         make_sources(recipe.base.sources)
     make_benchmarks(recipe.benchmarks)
     make_samplings(recipe)
-    expand_arms(recipe)
+    _check_names(path, recipe, [arm.name for arm in expand_arms(recipe)])
     return recipe
+
+
+def _check_names(path: Path, recipe: Recipe, arms: Sequence[str]) -> None:
+    """Margins name arms, expectations name benchmarks."""
+    for key, given, known in (
+        ("margins", recipe.margins, arms), ("expected", recipe.expected, list(recipe.benchmarks)),
+    ):  # fmt: skip
+        for name in given:
+            if name not in known:
+                what = "arm" if key == "margins" else "benchmark"
+                raise RecipeError(f"{path}: {key} names the {what} '{name}'", f"one of: {', '.join(known) or 'none'}")
+    for name, margin in recipe.margins.items():
+        if not 0 < margin <= 100:
+            raise RecipeError(f"{path}: margins.{name} is {margin:g}", "points above 0, at most 100")
 
 
 def parse_leaf(text: str) -> Any:

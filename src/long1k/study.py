@@ -253,8 +253,11 @@ def _analyze(
 ) -> Manifest:
     recipe = study.recipe
     infos = [
-        ArmInfo(a.name, a.role, a.kind, a.target_tokens, a.of, a.short, a.against, a.description) for a in study.arms
-    ]
+        ArmInfo(
+            a.name, a.role, a.kind, a.target_tokens, a.of, a.short, a.against, a.description, recipe.margin_of(a.name),
+        )
+        for a in study.arms
+    ]  # fmt: skip
     about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
     return analyze(
         study.root / "analyze", cells, infos, study=about, published=published, data=data,

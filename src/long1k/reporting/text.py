@@ -68,6 +68,13 @@ def points(value: Any) -> str:
     return f"{100 * value:+.1f}" if known(value) else NOTHING
 
 
+def p_value(value: Any) -> str:
+    """A p value."""
+    if not known(value):
+        return NOTHING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
 def number_range(low: Any, high: Any) -> str:
     """Two whole numbers, or one if they are equal."""
     return count(low) if low == high else f"{count(low)}–{count(high)}"

@@ -49,10 +49,10 @@ def rates(
 ) -> list[dict[str, Any]]:
     """The rates of every benchmark, arm and training seed in a table of scores, as plain values.
 
-    A rate is the mean over questions of what their samples give; the interval is over questions (t, of question
-    means), so that 64 samples of a question count as one observation, and so do the questions that share a prompt. An
-    answer that could not be graded counts as not correct, and is counted. pass@k is None where a question has fewer
-    than k samples.
+    A rate is the mean over questions of what their samples give; the interval is over questions (Wilson's, at the
+    variance of question means), so that 64 samples of a question count as one observation, and so do the questions that
+    share a prompt. An answer that could not be graded counts as not correct, and is counted. pass@k is None where a
+    question has fewer than k samples.
 
     Args:
         ks: the k of pass@k.

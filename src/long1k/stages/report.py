@@ -173,9 +173,33 @@ def _benchmark(entry: Mapping[str, Any]) -> dict[str, Any]:
         "contrast_chart": None if contrast is None else Markup(contrast),
         "arms": [_arm(arm, seeds, footnotes) for arm in arms], "footnotes": footnotes,
         "contrasts": [
-            {**row, "reading": "differ" if text.excludes_zero(row["difference"]) else "no difference found"}
-            for row in entry.get("contrasts") or []
+            _contrast(row) for row in entry.get("contrasts") or []
         ],
+        "tested": any(row.get("test") for row in entry.get("contrasts") or []),
+        "variances": [_variance(arm) for arm in arms if arm.get("variance")],
+    }  # fmt: skip
+
+
+def _contrast(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison as the page shows it; one of an older analysis has no test."""
+    test, found = row.get("test") or {}, row.get("equivalence")
+    sees = row.get("could_see")
+    return {
+        **row, "reading": "differ" if text.excludes_zero(row["difference"]) else "no difference found",
+        "test": test.get("name") or text.NOTHING, "p": text.p_value(test.get("p")),
+        "p_holm": text.p_value(test.get("p_holm")), "sees": f"{100 * sees:.1f}" if text.known(sees) else text.NOTHING,
+        "equivalence": f"{found['finding']} (± {100 * found['margin']:g})" if found else "",
+    }  # fmt: skip
+
+
+def _variance(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an arm's variance comes from, as the page shows it."""
+    found = arm["variance"]
+    names = ("seed", "question", "seed_by_question", "sampling")
+    spread = found["accuracy_sd"]
+    return {
+        "name": arm["name"], "shares": [text.percent(found["share"][name]) for name in names],
+        "spreads": [f"{100 * spread[name]:.2f}" if text.known(spread[name]) else text.NOTHING for name in names],
     }  # fmt: skip
 
 

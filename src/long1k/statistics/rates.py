@@ -1,29 +1,41 @@
 """Means and their intervals when the same questions are put to models of several seeds.
 
-Grades y[s, q] (training seed s, question q; the mean over samples if there are several) vary
-with the seed, with the question, and beyond both.  An interval that resamples one of them
-only is too narrow.  The variance is split by the two-way random-effects analysis of variance
-(Searle, Casella & McCulloch, "Variance Components", 1992, ch. 4):
-
-    Var(mean) = MS_seed / SQ + (MS_question - MS_rest) / SQ
-
-and each part takes the t quantile of its own degrees of freedom, S - 1 and Q - 1.  A common number
-of degrees of freedom (Satterthwaite) is too many where few seeds differ much: coverage then
-falls to 88-94 % with two to four seeds, where this form keeps 94.7-98.8 % (simulated; it
-is wide rather than wrong with two seeds).  Slopes and differences are means of other numbers per
-(seed, question), so one function serves them all.
+An interval that resamples seeds or questions only is too narrow; ``variance`` splits what varies into B, the part of
+the seeds, and A, that of the questions.  The half width is t · sqrt(A + B), with t at a number of degrees of freedom
+that follows B / A (``critical``).  Rates take Wilson's shape (1927) at the same half width: it never leaves 0 to
+1 and keeps its promise near them, also where answers come in clusters (Franco, Little, Louis & Slud, "Comparative
+Study of Confidence Intervals for Proportions in Complex Sample Surveys", 2019).  Right and wrong of one output a
+question, paired, take Tango's score interval (1998).  What they cover was simulated: docs/statistics.md.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
-Array = NDArray[np.float64]
+from long1k.statistics.critical import degrees_of
+from long1k.statistics.variance import Array, Parts, check_grades, parts_of
+
+__all__ = [
+    "FLOOR",
+    "Array",
+    "Interval",
+    "crossed_mean",
+    "interval_of",
+    "p_value",
+    "standard_error",
+    "tango",
+    "weighted_mean",
+]
+
+# Where seeds happen to agree, what they show can be near 0: at least half of what questions alone give is kept.
+FLOOR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,53 +69,143 @@ def crossed_mean(y_SQ: Array, confidence: float = 0.95, bounds: tuple[float, flo
     Args:
         y_SQ: shape (seeds, questions), no NaN.
         confidence: of the two-sided interval.
-        bounds: clip the interval to these (0 and 1 for a rate).
+        bounds: what the grades lie between (0 and 1 for a rate); the interval stays within.
 
     Raises:
         ValueError: the array is empty, not two-dimensional, or holds NaN.
     """
-    y = np.asarray(y_SQ, dtype=np.float64)
-    if y.ndim != 2 or y.size == 0:
-        raise ValueError(f"expected a non-empty (seeds, questions) array, got shape {y.shape}")
-    if not np.isfinite(y).all():
-        raise ValueError("grades must be finite numbers")
-    num_seeds, num_questions = y.shape
-    mean = float(y.mean())
-    over = "training seeds and questions" if num_seeds > 1 else "questions (one training seed: none over seeds)"
-    if num_questions < 2:
-        return Interval(mean, None, None, confidence, "a single question: no interval", num_seeds, num_questions)
-    half = _half_width(y, confidence)
-    low, high = mean - half, mean + half
-    if half == 0:
-        if bounds is None or mean not in bounds:
-            over = "every value is the same: no interval"
-            return Interval(mean, None, None, confidence, over, num_seeds, num_questions)
+    y = check_grades(y_SQ)
+    parts = parts_of([y], [1.0])
+    if bounds is None or parts.num_questions < 2:
+        return interval_of(parts, confidence)
+    least, most = bounds
+    if not parts.varies:
+        if parts.estimate not in bounds:
+            return interval_of(parts, confidence)
         # All right or all wrong: the variance says nothing, so the exact binomial bound does
         # (Clopper & Pearson, 1934), on the questions alone, since seeds agree on every one.
-        exact = stats.binomtest(round(mean * num_questions), num_questions).proportion_ci(confidence, "exact")
-        low, high = float(exact.low), float(exact.high)
-    if bounds is not None:
-        low, high = max(low, bounds[0]), min(high, bounds[1])
-    return Interval(mean, low, high, confidence, over, num_seeds, num_questions)
+        right = parts.num_questions if parts.estimate == most else 0
+        exact = stats.binomtest(right, parts.num_questions).proportion_ci(confidence, "exact")
+        low, high = least + float(exact.low) * (most - least), least + float(exact.high) * (most - least)
+        return _interval(parts, low, high, confidence)
+    share = min(max((parts.estimate - least) / (most - least), 0.0), 1.0)
+    spread = share * (1 - share)
+    if spread == 0:  # by rounding
+        return interval_of(parts, confidence)
+    # Of outputs that are right or wrong, as many independent ones are the least that can be known of their rate; of
+    # one output a question it is all: Wilson's own interval.
+    binary = bool(np.isin(y, bounds).all())
+    ratio = float(special.ndtri(0.5 + confidence / 2)) ** 2 / y.size if binary else 0.0
+    if len(y) > 1 or not binary:
+        ratio = max(ratio, (_half_width(parts, confidence) / (most - least)) ** 2 / spread)
+    centre = (share + ratio / 2) / (1 + ratio)
+    half = float(np.sqrt(ratio * spread + ratio**2 / 4)) / (1 + ratio)
+    low, high = (least + (most - least) * min(max(edge, 0.0), 1.0) for edge in (centre - half, centre + half))
+    return _interval(parts, low, high, confidence)
 
 
-def _half_width(y: Array, confidence: float) -> float:
-    """Half the width of the interval for the grand mean; 0 if nothing varies."""
-    num_seeds, num_questions = y.shape
-    # Weighted sums of equal grades differ by rounding: that is no variation.
-    if float(np.ptp(y)) <= 1e-9 * max(1.0, float(np.abs(y).max())):
-        return 0.0
-    mean = y.mean()
-    by_question = y.mean(axis=0)
-    ms_question = float(num_seeds * ((by_question - mean) ** 2).sum() / (num_questions - 1))
-    t_question = float(stats.t.ppf(0.5 + confidence / 2, num_questions - 1))
-    if num_seeds == 1:
-        return t_question * float(np.sqrt(ms_question / num_questions))
-    by_seed = y.mean(axis=1)
-    ms_seed = float(num_questions * ((by_seed - mean) ** 2).sum() / (num_seeds - 1))
-    rest = y - by_question[None, :] - by_seed[:, None] + mean
-    ms_rest = float((rest**2).sum() / ((num_seeds - 1) * (num_questions - 1)))
-    t_seed = float(stats.t.ppf(0.5 + confidence / 2, num_seeds - 1))
-    # Where no seed effect shows at all, MS_seed can be near 0 by chance: the questions alone are the floor.
-    squared = max(t_seed**2 * ms_seed + t_question**2 * max(ms_question - ms_rest, 0.0), t_question**2 * ms_question)
-    return float(np.sqrt(squared / (num_seeds * num_questions)))
+def weighted_mean(
+    arms: Sequence[Array] | Array, weights: Sequence[float] | Array, confidence: float = 0.95
+) -> Interval:
+    """Σ weight · mean(arm) with its interval: a difference, a slope, any contrast of arms on the same questions.
+
+    Questions are paired across arms.  Seeds are not: each arm was trained with seeds of its own, and
+    counts with its own degrees of freedom, so that two arms of two seeds have up to two, not one.
+
+    Args:
+        arms: shape (seeds, questions) each; numbers of seeds may differ. Or one array (arms, seeds, questions).
+
+    Raises:
+        ValueError: no tables of grades of the same questions.
+    """
+    return interval_of(parts_of(arms, weights), confidence)
+
+
+def interval_of(parts: Parts, confidence: float = 0.95) -> Interval:
+    """The interval of an estimate from the parts of its variance."""
+    if parts.num_questions < 2:
+        return _without(parts, confidence, "a single question: no interval")
+    if not parts.varies:
+        return _without(parts, confidence, "every value is the same: no interval")
+    half = _half_width(parts, confidence)
+    return _interval(parts, parts.estimate - half, parts.estimate + half, confidence)
+
+
+def standard_error(parts: Parts) -> float:
+    """Of an estimate; not below the floor that its interval keeps."""
+    return float(np.sqrt(max(parts.variance, FLOOR**2 * parts.questions)))
+
+
+def p_value(parts: Parts, confidence: float = 0.95) -> float | None:
+    """Two-sided p of "the truth is 0"; below 1 - confidence exactly where ``interval_of`` excludes 0.
+
+    None where there is no interval: nothing varies, or a single question was asked.
+    """
+    if parts.num_questions < 2 or not parts.varies:
+        return None
+    found = []
+    if parts.variance > 0:
+        distance = abs(parts.estimate) / np.sqrt(parts.variance)
+        found.append(2 * float(special.stdtr(_degrees(parts, confidence), -distance)))
+    if parts.questions > 0:
+        floor = FLOOR * np.sqrt(parts.questions)
+        found.append(2 * float(special.stdtr(parts.num_questions - 1, -abs(parts.estimate) / floor)))
+    return max(found)
+
+
+@lru_cache(4096)
+def tango(both: int, only_a: int, only_b: int, neither: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Score interval of a difference of paired proportions, a - b (Tango, Statistics in Medicine 17, 1998).
+
+    Args:
+        both, only_a, only_b, neither: questions that both arms, one of them or none solves.
+    """
+    total = both + only_a + only_b + neither
+    limit = float(special.ndtri(0.5 + confidence / 2))
+
+    def score(truth: float) -> float:
+        # The likelihood's maximum under this truth is the root of a quadratic.
+        linear = -only_b - only_a + truth * (2 * total - only_a + only_b)
+        constant = -only_b * truth * (1 - truth)
+        q = (math.sqrt(max(linear**2 - 8 * total * constant, 0.0)) - linear) / (4 * total)
+        variance = total * (2 * q + truth * (1 - truth))
+        distance = only_a - only_b - total * truth
+        return distance / math.sqrt(variance) if variance > 1e-12 else math.copysign(math.inf, distance)
+
+    estimate = (only_a - only_b) / total
+
+    def edge(inside: float, outside: float, sign: float) -> float:
+        if abs(score(outside)) <= limit:
+            return outside
+        for _ in range(45):  # halving: the score falls steadily with the truth
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if sign * score(middle) <= limit else (inside, middle)
+        return (inside + outside) / 2
+
+    return edge(estimate, -1.0, 1.0), edge(estimate, 1.0, -1.0)
+
+
+def _degrees(parts: Parts, confidence: float) -> float:
+    known = max(parts.questions - parts.rest, 0.0)
+    return degrees_of(parts.seeds, known, parts.seed_degrees, parts.num_questions - 1, confidence)
+
+
+def _half_width(parts: Parts, confidence: float) -> float:
+    quantile = 0.5 + confidence / 2
+    half = 0.0
+    if parts.variance > 0:
+        half = float(special.stdtrit(_degrees(parts, confidence), quantile) * np.sqrt(parts.variance))
+    return max(half, FLOOR * float(special.stdtrit(parts.num_questions - 1, quantile) * np.sqrt(parts.questions)))
+
+
+def _interval(parts: Parts, low: float, high: float, confidence: float) -> Interval:
+    over = "questions (one training seed: none over seeds)"
+    if parts.seed_degrees > 0:
+        over = "training seeds and questions"
+        if parts.single_seeds:
+            over += " (none over the seeds of an arm that has one)"
+    return Interval(parts.estimate, low, high, confidence, over, parts.num_seeds, parts.num_questions)
+
+
+def _without(parts: Parts, confidence: float, why: str) -> Interval:
+    return Interval(parts.estimate, None, None, confidence, why, parts.num_seeds, parts.num_questions)

@@ -62,16 +62,50 @@ def verdict(
                 f"{name}: the curve is not a straight line in log2(length); it is {shape} "
                 f"({points(bend['estimate'])} for the squared term, {span(bend)})."
             )
-    for contrast in contrasts:
-        difference = contrast["difference"]
-        figures = f"{points(difference['estimate'])}, {level} interval {span(difference)}"
-        if not _excludes_zero(difference):
-            lines.append(
-                f"{name}: {contrast['why']} ({contrast['a']} − {contrast['b']}): no difference found ({figures})."
-            )
-        else:
-            side = "higher" if difference["estimate"] > 0 else "lower"
-            lines.append(f"{name}: {contrast['why']}: {contrast['a']} is {side} than {contrast['b']} ({figures}).")
+    lines += [line for contrast in contrasts for line in contrast_lines(name, contrast, confidence)]
     if not lines and rungs:
         lines.append(f"{name}: one rung only; nothing can be said about length.")
+    return lines
+
+
+def p_words(p: float) -> str:
+    """A p value with as many digits as it deserves."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p {p:.3f}" if p < 0.1 else f"p {p:.2f}"
+
+
+def contrast_lines(name: str, contrast: Mapping[str, Any], confidence: float) -> list[str]:
+    """What a comparison of two arms says: which is higher, or how small a difference it could have seen."""
+    difference, test = contrast["difference"], contrast.get("test") or {}
+    a, b, level = contrast["a"], contrast["b"], f"{round(100 * confidence)} %"
+    figures = f"{points(difference['estimate'])}, {level} interval {span(difference)}"
+    corrected = test.get("p_holm")
+    if test.get("p") is not None:
+        figures += f", {p_words(test['p'])}"
+        if corrected is not None and test["comparisons"] > 1:
+            figures += f", {p_words(corrected).removeprefix('p ')} corrected for {test['comparisons']} comparisons"
+    if _excludes_zero(difference):
+        side = "higher" if difference["estimate"] > 0 else "lower"
+        line = f"{name}: {contrast['why']}: {a} is {side} than {b} ({figures})."
+        if corrected is not None and corrected > 1 - confidence:
+            line += " Among so many comparisons that may be chance."
+    elif difference["low"] is None:
+        line = f"{name}: {contrast['why']} ({a} − {b}): nothing can be said ({figures})."
+    else:
+        line = f"{name}: {contrast['why']} ({a} − {b}): no difference found ({figures})."
+        if contrast.get("could_see") is not None:
+            line += f" It could have seen {100 * contrast['could_see']:.1f} points (power 80 %)."
+    lines = [line]
+    found = contrast.get("equivalence")
+    if found is not None:
+        margin = f"±{100 * found['margin']:g} points"
+        said = {
+            "equivalent": f"{a} and {b} are equivalent within {margin}",
+            "different": f"{a} and {b} differ, and not shown to lie within {margin}",
+            "different, but within the margin": f"{a} and {b} differ, by less than {margin}",
+            "undecided": f"whether {a} and {b} are equivalent within {margin} is undecided",
+        }[found["finding"]]
+        shown = found["interval"]
+        lines.append(f"{name}: {said} ({round(100 * shown['confidence'])} % interval {span(shown)}).")
     return lines

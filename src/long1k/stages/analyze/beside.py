@@ -42,6 +42,15 @@ def beside_of(name: str, benchmarks: Sequence[Mapping[str, Any]], confidence: fl
     }  # fmt: skip
 
 
+def beside_lines(benchmark: str, beside: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The verdict's sentences on one benchmark of ours beside the paper."""
+    return [
+        f"{benchmark}: beside the paper's experiment {entry['experiment']}: {entry['compared'][benchmark]}."
+        for entry in beside
+        if benchmark in entry["compared"]
+    ]
+
+
 def law_of_points(figures: Sequence[Point], error_points: float, confidence: float) -> Any:
     """The law through published points of different known lengths; None of other experiments."""
     lengths = [figure.tokens for figure in figures]

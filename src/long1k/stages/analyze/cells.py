@@ -40,23 +40,42 @@ class ArmInfo:
     short: str | None = None
     against: str | None = None
     description: str = ""
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Grades:
-    """Grades of one arm on one benchmark, shape (seeds, questions), and what else was seen."""
+    """Grades of one arm on one benchmark, shape (seeds, questions), and what else was seen.
+
+    ``within_SQ`` is the variance of a cell's grades (NaN where there is one), ``samples_SQ`` their number;
+    ``left_out`` counts questions that some seed has no grades of.
+    """
 
     y_SQ: Array
+    within_SQ: Array
+    samples_SQ: Array
     seeds: list[int]
     questions: list[str]
     statuses: dict[str, int]
     mean_tokens: float
     cut: float
     untrained: bool
+    left_out: int = 0
+
+    @property
+    def flat(self) -> bool:
+        """Whether it is one output a question, right or wrong, of one training seed."""
+        return len(self.seeds) == 1 and bool((self.samples_SQ == 1).all())
 
 
-def grades_of(cells: Sequence[Cell]) -> Grades:
-    """Share correct of every (seed, question), over parts and samples."""
+def grades_of(cells: Sequence[Cell]) -> Grades | None:
+    """Share correct of every (seed, question), over parts and samples; None where there are no grades.
+
+    Questions that some seed has no grades of are left out for all, and counted.
+
+    Raises:
+        DataError: no question has grades of every seed.
+    """
     table: dict[tuple[int, str], list[float]] = {}
     statuses = dict.fromkeys(STATUSES, 0)
     lengths: list[int] = []
@@ -70,25 +89,32 @@ def grades_of(cells: Sequence[Cell]) -> Grades:
         for score in read_table(cell.scores, Score):
             statuses[score.status] += 1
             table.setdefault((cell.seed, question_of[score.prediction_id]), []).append(float(score.status == "correct"))
+    if not table:
+        return None
     seeds = sorted({seed for seed, _ in table})
-    questions = sorted({question for _, question in table})
-    missing = [(seed, question) for seed in seeds for question in questions if (seed, question) not in table]
-    if missing:
+    asked = sorted({question for _, question in table})
+    questions = [question for question in asked if all((seed, question) in table for seed in seeds)]
+    if not questions:
         raise DataError(
-            f"{cells[0].benchmark}, arm {cells[0].arm}: {len(missing)} cells without grades, the first is seed "
-            f"{missing[0][0]}, question {missing[0][1]}",
+            f"{cells[0].benchmark}, arm {cells[0].arm}: no question has grades of all {len(seeds)} seeds",
             "predict and score all seeds on the same benchmark",
         )
-    y = np.array([[np.mean(table[seed, question]) for question in questions] for seed in seeds])
+    found = [[table[seed, question] for question in questions] for seed in seeds]
+    y = np.array([[np.mean(cell) for cell in row] for row in found])
+    within = np.array([[np.var(cell, ddof=1) if len(cell) > 1 else np.nan for cell in row] for row in found])
+    samples = np.array([[float(len(cell)) for cell in row] for row in found])
     share = cut / len(lengths)
+    left_out = len(asked) - len(questions)
     kept = {status: count for status, count in statuses.items() if count}
     untrained = all(cell.checkpoint is None for cell in cells)
-    return Grades(y, seeds, questions, kept, float(np.mean(lengths)), share, untrained)
+    return Grades(
+        y, within, samples, seeds, questions, kept, float(np.mean(lengths)), share, untrained, left_out,
+    )  # fmt: skip
 
 
 def describe(arm: ArmInfo) -> dict[str, Any]:
     """An arm as plain values, for JSON."""
-    names = ("name", "role", "kind", "target_tokens", "of", "short", "against", "description")
+    names = ("name", "role", "kind", "target_tokens", "of", "short", "against", "description", "margin")
     return {name: getattr(arm, name) for name in names}
 
 

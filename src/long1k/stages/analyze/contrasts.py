@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from long1k.stages.analyze.cells import ArmInfo, Grades
-from long1k.statistics.rates import crossed_mean
+from long1k.stages.analyze.tests import compare
 
 
 def contrasts_of(
@@ -20,42 +18,67 @@ def contrasts_of(
 ) -> list[dict[str, Any]]:
     """The comparisons that the arms were made for; amounts are those that were really trained on."""
 
+    margins = {arm.name: arm.margin for arm in arms}
+    made = [
+        _contrast(a, b, why, grades, confidence, margins.get(made_for))
+        for a, b, why, made_for in _wanted(arms, rungs, training)
+    ]
+    return [contrast for contrast in made if contrast is not None]
+
+
+def without_common(
+    arms: Sequence[ArmInfo],
+    rungs: Sequence[ArmInfo],
+    grades: Mapping[str, Grades],
+    training: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[str, str]]:
+    """Comparisons that cannot be made, as both arms have grades, but of other questions."""
+    return [
+        (a, b)
+        for a, b, *_ in _wanted(arms, rungs, training)
+        if a in grades and b in grades and not set(grades[a].questions) & set(grades[b].questions)
+    ]
+
+
+def _wanted(
+    arms: Sequence[ArmInfo], rungs: Sequence[ArmInfo], training: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[str, str, str, str]]:
+    """(first arm, second, why, the arm it was made for) of every comparison."""
+
     def amounts(a: str, b: str, key: str) -> str:
         one, two = (training.get(name, {}).get(key, 0) for name in (a, b))
         return f"{one:,} and {two:,} {key}"
 
-    wanted: list[tuple[str, str, str]] = []
+    wanted: list[tuple[str, str, str, str]] = []
     if len(rungs) >= 2:
         last, first = rungs[-1].name, rungs[0].name
-        wanted.append((last, first, f"longest against shortest rung ({amounts(last, first, 'samples')})"))
+        wanted.append((last, first, f"longest against shortest rung ({amounts(last, first, 'samples')})", last))
     for arm in arms:
         if arm.of is not None and arm.short is not None and arm.name in training:
             tokens = amounts(arm.of, arm.name, "tokens")
             how = "in short samples" if arm.kind == "token_matched" else "of repeated short samples"
             problems = amounts(arm.of, arm.name, "unique_problems").replace("unique_problems", "different problems")
-            wanted.append((arm.of, arm.name, f"long samples against as many tokens {how} ({tokens}; {problems})"))
+            wanted.append(
+                (arm.of, arm.name, f"long samples against as many tokens {how} ({tokens}; {problems})", arm.name)
+            )
             if arm.kind == "repeated":
-                wanted.append((arm.name, arm.short, "short samples repeated against the same ones seen less often"))
+                wanted.append(
+                    (arm.name, arm.short, "short samples repeated against the same ones seen less often", arm.name)
+                )
         elif arm.role != "rung" and arm.against is not None and arm.name in training:
             tokens = amounts(arm.name, arm.against, "tokens")
-            wanted.append((arm.name, arm.against, f"{arm.description}, against {arm.against} ({tokens})"))
+            wanted.append((arm.name, arm.against, f"{arm.description}, against {arm.against} ({tokens})", arm.name))
         elif arm.role == "baseline" and rungs:
-            wanted.append((rungs[0].name, arm.name, "shortest rung against the untrained model"))
-    made = [_contrast(a, b, why, grades, confidence) for a, b, why in wanted]
-    return [contrast for contrast in made if contrast is not None]
+            wanted.append((rungs[0].name, arm.name, "shortest rung against the untrained model", arm.name))
+    return wanted
 
 
-def _contrast(a: str, b: str, why: str, grades: Mapping[str, Grades], confidence: float) -> dict[str, Any] | None:
-    """Accuracy of arm a minus that of arm b, on the same questions, seed by seed."""
+def _contrast(
+    a: str, b: str, why: str, grades: Mapping[str, Grades], confidence: float, margin: float | None
+) -> dict[str, Any] | None:
+    """Accuracy of arm a minus that of arm b, on the same questions."""
     left, right = grades.get(a), grades.get(b)
-    if left is None or right is None or left.questions != right.questions:
+    if left is None or right is None:
         return None
-    if right.untrained:  # one model stands against every seed of the other arm
-        y_left, y_right = left.y_SQ, np.repeat(right.y_SQ, left.y_SQ.shape[0], axis=0)
-    else:
-        shared = [seed for seed in left.seeds if seed in right.seeds]
-        if not shared:
-            return None
-        y_left = left.y_SQ[[left.seeds.index(seed) for seed in shared]]
-        y_right = right.y_SQ[[right.seeds.index(seed) for seed in shared]]
-    return {"a": a, "b": b, "why": why, "difference": crossed_mean(y_left - y_right, confidence).as_dict()}
+    found = compare(f"{a} - {b}", left, right, confidence, margin)
+    return None if found is None else {"a": a, "b": b, "why": why, **found}

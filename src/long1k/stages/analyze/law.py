@@ -65,19 +65,32 @@ def law_of(
         drawn_BR=None if law.slope.low is None else draw_rungs(y, _SHAPE_DRAWS, seed),
     )  # fmt: skip
     said = told_apart(shapes, len(lengths), confidence) if len(lengths) > 2 else []
-    return {**law.as_dict(), "seeds": seeds, "lengths": lengths, "shapes": as_dicts(shapes), "said": said,
-            "turn": _turn(law)}  # fmt: skip
+    return {
+        **law.as_dict(), "seeds": seeds, "questions": y.shape[2], "lengths": lengths, "shapes": as_dicts(shapes),
+        "said": said, "turn": _turn(law),
+    }  # fmt: skip
 
 
 def _stacked(names: Sequence[str], grades: Mapping[str, Grades]) -> tuple[list[int], Array] | None:
-    """(seeds that all arms have, their grades as arms × seeds × questions); None if they cannot be laid together."""
+    """(seeds that all arms have, their grades as arms × seeds × questions); None if they cannot be laid together.
+
+    Questions are those that every arm has grades of.
+    """
     cells = [grades[name] for name in names if name in grades]
-    if len(cells) != len(names) or not cells or any(cell.questions != cells[0].questions for cell in cells):
+    if len(cells) != len(names) or not cells:
         return None
+    shared = set.intersection(*(set(cell.questions) for cell in cells))
+    questions = [question for question in cells[0].questions if question in shared]
     seeds = [seed for seed in cells[0].seeds if all(seed in cell.seeds for cell in cells)]
-    if not seeds:
+    if not seeds or not questions:
         return None
-    return seeds, np.stack([cell.y_SQ[[cell.seeds.index(seed) for seed in seeds]] for cell in cells])
+    return seeds, np.stack([_of(cell, seeds, questions) for cell in cells])
+
+
+def _of(cell: Grades, seeds: Sequence[int], questions: Sequence[str]) -> Array:
+    places = {question: at for at, question in enumerate(cell.questions)}
+    rows = [cell.seeds.index(seed) for seed in seeds]
+    return np.asarray(cell.y_SQ[np.ix_(rows, [places[question] for question in questions])])
 
 
 def _turn(law: Law) -> str | None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError
-from long1k.stages.analyze.beside import beside_of
+from long1k.stages.analyze.beside import beside_lines, beside_of
 from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, describe, grades_of, training_of
-from long1k.stages.analyze.contrasts import contrasts_of
+from long1k.stages.analyze.contrasts import contrasts_of, without_common
 from long1k.stages.analyze.data import data_of, data_verdict
 from long1k.stages.analyze.law import amount, law_lines, law_of, num_terms, predictors_of, series_of
 from long1k.stages.analyze.published import published_of
+from long1k.stages.analyze.tests import correct, variance_of
 from long1k.statistics.rates import crossed_mean
 from long1k.statistics.verdict import verdict
 from long1k.tables import (
@@ -31,7 +32,7 @@ from long1k.tables import (
     write_atomic,
 )
 
-STAGE = "analyze/1"
+STAGE = "analyze/2"
 FINDINGS = "findings.json"
 
 
@@ -80,17 +81,18 @@ def analyze(
         return read_manifest(out)
     started = time.time()
     begin(out, STAGE, settings, inputs)
-    benchmarks = []
+    benchmarks, empty = [], []
     for name in dict.fromkeys(cell.benchmark for cell in cells):
-        benchmarks.append(_benchmark(name, [c for c in cells if c.benchmark == name], arms, confidence, root))
+        made = _benchmark(name, [c for c in cells if c.benchmark == name], arms, confidence, root)
+        if made is None:
+            empty.append(f"{name}: there are no grades of any arm.")
+        else:
+            benchmarks.append(made)
+    correct(benchmarks)
     beside = [beside_of(name, benchmarks, confidence) for name in paper]
     for entry in benchmarks:
-        for other in beside:
-            if entry["benchmark"] in other["compared"]:
-                said = other["compared"][entry["benchmark"]]
-                entry["verdict"].append(
-                    f"{entry['benchmark']}: beside the paper's experiment {other['experiment']}: {said}."
-                )
+        missing = _missing(entry, cells)
+        entry["verdict"] = [*entry.pop("_verdict")(), *beside_lines(entry["benchmark"], beside), *missing]
     findings = {
         **study,
         "confidence": confidence,
@@ -104,9 +106,10 @@ def analyze(
         findings["notes"] = [
             *findings.get("notes", []),
             f"Every interval stands for one comparison. Of {comparisons} comparisons of arms that do not differ, about "
-            f"{(1 - confidence) * comparisons:.1g} would exclude zero by chance.",
+            f"{(1 - confidence) * comparisons:.1g} would exclude zero by chance; the corrected p of a comparison "
+            "of arms allows for all of them (Holm).",
         ]
-    findings["verdict"] = [line for b in benchmarks for line in b["verdict"]] + data_verdict(findings)
+    findings["verdict"] = [line for b in benchmarks for line in b["verdict"]] + empty + data_verdict(findings)
     text = json.dumps(findings, indent=1, ensure_ascii=False)
     write_atomic(out / FINDINGS, text.encode())
     return finish(
@@ -117,20 +120,26 @@ def analyze(
 
 def _benchmark(
     name: str, cells: Sequence[Cell], arms: Sequence[ArmInfo], confidence: float, root: Path
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
+    """Everything about one benchmark; its verdict is a function until the tests are corrected. None without grades."""
     grades: dict[str, Grades] = {}
     shown: list[dict[str, Any]] = []
     for arm in arms:
         own = [cell for cell in cells if cell.arm == arm.name]
         if not own:
             continue
-        g = grades[arm.name] = grades_of(own)
+        g = grades_of(own)
+        if g is None:
+            continue
+        grades[arm.name] = g
         shown.append(
             {
                 **describe(arm),
                 "seeds": g.seeds,
                 "accuracy": crossed_mean(g.y_SQ, confidence, (0.0, 1.0)).as_dict(),
                 "accuracy_by_seed": {str(s): float(row.mean()) for s, row in zip(g.seeds, g.y_SQ, strict=True)},
+                "variance": variance_of(g),
+                "left_out": g.left_out,
                 "statuses": g.statuses,
                 "mean_output_tokens": g.mean_tokens,
                 "cut_frac": g.cut,
@@ -138,6 +147,8 @@ def _benchmark(
                 "rows": [str(cell.scores.relative_to(root)) for cell in own],
             }
         )
+    if not grades:
+        return None
     training = {arm["name"]: arm["training"] for arm in shown}
     series = series_of([arm for arm in arms if arm.name in grades], training)
     rungs = [arm for arm, _ in series]
@@ -146,13 +157,49 @@ def _benchmark(
     law = law_of(series, grades, confidence, name)
     predictors = predictors_of(series, arms, grades, training, confidence)
     contrasts = contrasts_of(arms, rungs, grades, training, confidence)
-    questions = len(next(iter(grades.values())).questions)
-    return {
+    apart = without_common(arms, rungs, grades, training)
+    questions = max(len(one.questions) for one in grades.values())
+    made: dict[str, Any] = {
         "benchmark": name, "questions": questions, "arms": shown, "law": law, "predictors": predictors,
         "contrasts": contrasts,
-        "verdict": verdict(name, law, contrasts, rungs, confidence, amount(rungs, training))
-        + law_lines(name, law, predictors) + _failed(name, shown),
     }  # fmt: skip
+    made["_verdict"] = lambda: [
+        *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training) if rungs else ""),
+        *law_lines(name, law, predictors),
+        *_once(name, grades),
+        *(f"{name}: {a} and {b} have no question in common and are not compared." for a, b in apart),
+        *_failed(name, shown),
+    ]  # fmt: skip
+    return made
+
+
+def _once(name: str, grades: Mapping[str, Grades]) -> list[str]:
+    """A sentence where no arm was trained more than once: what its seed did, no interval knows."""
+    trained = [one for one in grades.values() if not one.untrained]
+    if not trained or any(len(one.seeds) > 1 for one in trained):
+        return []
+    return [f"{name}: every arm was trained once; no interval here says what another training seed would give."]
+
+
+def _missing(entry: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
+    """Sentences on arms, questions and comparisons that are not there."""
+    name, lines = entry["benchmark"], []
+    shown = {arm["name"]: arm for arm in entry["arms"]}
+    absent = [arm for arm in dict.fromkeys(cell.arm for cell in cells) if arm not in shown]
+    if absent:
+        lines.append(f"{name}: there are no grades of {', '.join(absent)}; nothing is compared with it.")
+    for arm in shown.values():
+        if arm["left_out"]:
+            lines.append(
+                f"{name}: {arm['left_out']:,} questions of {arm['name']} have no grades of some seed and are left out."
+            )
+    for contrast in entry["contrasts"]:
+        if contrast["left_out"]:
+            lines.append(
+                f"{name}: {contrast['a']} and {contrast['b']} are compared on the "
+                f"{contrast['difference']['num_questions']:,} questions both answered."
+            )
+    return lines
 
 
 def _failed(name: str, shown: Sequence[Mapping[str, Any]]) -> list[str]:
