@@ -121,9 +121,27 @@ def test_what_cannot_be_laid_together_has_no_law() -> None:
     law = law_of(series, fewer, 0.95)
     assert law is not None
     assert (law["questions"], law["slope"]["num_questions"]) == (180, 180)
-    assert predictors_of(series[:2], arms, grades, training, 0.95) is None
+    assert predictors_of(series[:2], arms[:2], grades, training, 0.95) is None
     assert law_lines("bench", None, None) == []
     assert num_terms(None) == 0
+
+
+def test_arms_without_a_ladder_are_asked_what_accuracy_follows_too() -> None:
+    arms = [ArmInfo(f"{n}-{s}", "arm", "steps", None, None) for n in (1000, 8000) for s in (100, 200, 300)]
+    training = {
+        arm.name: {"mean_sample_tokens": float(n), "samples": 10, "problems": 10, "steps": s, "tokens": n * s}
+        for arm, (n, s) in zip(arms, [(n, s) for n in (1000, 8000) for s in (100, 200, 300)], strict=True)
+    }
+    grades = {arm.name: grades_at(0.3 + 0.08 * at, draw=at) for at, arm in enumerate(arms)}
+    found = predictors_of([], arms, grades, training, 0.95)
+    assert found is not None
+    assert "rungs" not in found
+    pairs = {pair["second"]: pair for pair in found["all"]["pairs"]}
+    assert pairs["steps"]["correlation"] == pytest.approx(0, abs=1e-9)
+    assert pairs["steps"]["slope_second"]["estimate"] > 0
+    assert any(line.startswith("bench: At equal optimiser steps") for line in law_lines("bench", None, found))
+    one_length = {name: values | {"mean_sample_tokens": 500.0} for name, values in training.items()}
+    assert predictors_of([], arms, grades, one_length, 0.95) is None
 
 
 def test_sets_of_the_same_problems_are_a_series_by_their_mean_length() -> None:
@@ -143,7 +161,7 @@ def test_the_page_shows_shapes_quantities_and_the_paper(tmp_path: Path) -> None:
     assert not page.open
     for words in (
         "The shape of the law on bench", "logit-linear", "What length stands for on bench, over the rungs",
-        "over all trained arms", "The paper beside us: experiment C", "+2.32 points a doubling",
+        "over all arms that differ in amounts", "The paper beside us: experiment C", "+2.32 points a doubling",
         "Diamonds: the paper", "therefore 0.56", "budget forcing",
     ):  # fmt: skip
         assert words in page.text, words

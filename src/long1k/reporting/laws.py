@@ -164,7 +164,7 @@ def _predictors(found: Mapping[str, Any], names: Mapping[str, str], label: str) 
              "main": None if pair is None else pair["slope_first"],
              "beside": None if pair is None else pair["slope_second"]}
         )  # fmt: skip
-    where = "the rungs" if label == "rungs" else "all trained arms"
+    where = "the rungs" if label == "rungs" else "all arms that differ in amounts"
     said = [f"{line[:1].upper()}{line[1:]}." for line in found["said"]]
     return {"where": where, "arms": found["num_arms"], "rows": rows, "said": said}
 

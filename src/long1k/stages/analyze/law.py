@@ -26,7 +26,11 @@ QUANTITIES = {
 }
 """What a length may stand for; the first is what a ladder varies."""
 _MAIN = "sample_tokens"
-_RIVALS = ("tokens", "unique_problems")  # that the verdict speaks of; the others are on the page
+_RIVALS = ("tokens", "steps", "unique_problems")  # that the verdict speaks of; the others are on the page
+# Kinds of arms that differ in amounts alone; of others (shuffled, masked, harder) no amount explains the difference.
+_AMOUNTS = (
+    "ladder", "same_problems", "token_matched", "step_matched", "problem_matched", "repeated", "single_long", "steps",
+)  # fmt: skip
 _SHAPE_DRAWS = 1000
 
 
@@ -127,20 +131,20 @@ def predictors_of(
     training: Mapping[str, Mapping[str, Any]],
     confidence: float,
 ) -> dict[str, Any] | None:
-    """What accuracy follows, over the rungs alone and over all trained arms; None without three rungs."""
+    """What accuracy follows, over the rungs alone and over all trained arms; None of fewer than three and four."""
     known = {name: quantities_of(values) for name, values in training.items() if values and name in grades}
     rungs = [arm.name for arm, _ in series if arm.name in known]
-    if len(rungs) < 3:
-        return None
-    everyone = [arm.name for arm in arms if arm.name in known]
+    everyone = [arm.name for arm in arms if arm.name in known and arm.kind in _AMOUNTS]
     made: dict[str, Any] = {"names": QUANTITIES}
-    for label, names in (("rungs", rungs), ("all", everyone)):
+    for label, names in (("rungs", rungs if len(rungs) > 2 else []), ("all", everyone if len(everyone) > 3 else [])):
         shared = [key for key in QUANTITIES if all(key in known[name] for name in names)]
         stacked = _stacked(names, grades)
         if _MAIN not in shared or stacked is None or (label == "all" and len(names) == len(rungs)):
             continue
         amounts = {key: [known[name][key] for name in names] for key in shared}
         found = compare_predictors(amounts, stacked[1], _MAIN, confidence)
+        if _MAIN in found.constant:  # all samples have one length: a question of something else
+            continue
         made[label] = {**found.as_dict(), "arms": names, "amounts": amounts,
                        "said": predictor_lines(found, _MAIN, QUANTITIES)}  # fmt: skip
     return made if len(made) > 1 else None
@@ -172,7 +176,9 @@ def num_terms(law: Mapping[str, Any] | None, predictors: Mapping[str, Any] | Non
 
 
 def amount(rungs: Sequence[ArmInfo], training: Mapping[str, Mapping[str, Any]]) -> str:
-    """How much data the rungs have: equal only if their tables say so."""
+    """How much data the rungs have: equal only if their tables say so; of no rungs nothing."""
+    if not rungs:
+        return ""
     samples = [training[arm.name].get("samples", 0) for arm in rungs]
     steps = {training[arm.name].get("steps") for arm in rungs}
     if len(set(samples)) == 1 and len(steps) == 1:

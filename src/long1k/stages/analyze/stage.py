@@ -164,7 +164,7 @@ def _benchmark(
         "contrasts": contrasts,
     }  # fmt: skip
     made["_verdict"] = lambda: [
-        *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training) if rungs else ""),
+        *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training)),
         *law_lines(name, law, predictors),
         *_once(name, grades),
         *(f"{name}: {a} and {b} have no question in common and are not compared." for a, b in apart),
