@@ -139,6 +139,23 @@ def _line_p(y: np.ndarray) -> float:
     return float(next(one.lack_of_fit_p for one in shapes if one.name == "log-linear"))  # type: ignore[arg-type]
 
 
+FORMULAS = {
+    "flat": lambda x, a: a + 0 * x,
+    "log-linear": lambda x, a, b: a + b * np.log2(x),
+    "logit-linear": lambda x, a, b: 1 / (1 + np.exp(-(a + b * np.log2(x)))),
+    "quadratic": lambda x, a, b, c: a + b * np.log2(x) + c * np.log2(x) ** 2,
+    "saturating-power": lambda x, a, b, c: a - b * x**-c,
+    "saturating-exponential": lambda x, a, b, c: a - b * np.exp(-x / c),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_formula_with_its_parameters_gives_what_was_fitted(name: str) -> None:
+    y = CURVES["saturating-power"] + 0.01 * np.array([1, -1, 0.5, 0, -0.5, 1, -1])
+    found = fit(name, LENGTHS, y, EQUAL)
+    assert FORMULAS[name](LENGTHS, **found.formula_parameters()) == pytest.approx(found.at(LENGTHS)[0], abs=1e-6)
+
+
 # --- draws ------------------------------------------------------------------------------------------------
 
 
