@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 from long1k.generation.base import Sampling
@@ -40,12 +41,10 @@ def power_lines(recipe: Recipe, questions: Mapping[str, int], samplings: Mapping
     made = [
         f"What it can see: the least true difference found with {POWER:.0%} power at {100 * alpha:.2g} %, in points"
     ]
-    rows = [
-        ("benchmark", "questions", "samples", "seeds", "rate", "our arms, same questions", "arms that share nothing")
-    ]
+    rows = [("benchmark", "questions", "samples", "seeds", "rate", "paired", "unpaired")]
     for name, (paired, apart) in found.items():
         rows.append((
-            name, f"{paired.num_questions:,}", f"{paired.num_samples}", f"{seeds}", f"{100 * paired.rate:g} %",
+            name[:36], f"{paired.num_questions:,}", f"{paired.num_samples}", f"{seeds}", f"{100 * paired.rate:g} %",
             _points(paired.detectable(POWER, alpha)), _points(apart.detectable(POWER, alpha)),
         ))  # fmt: skip
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
@@ -54,6 +53,9 @@ def power_lines(recipe: Recipe, questions: Mapping[str, int], samplings: Mapping
             cell.ljust(width) if at == 0 else cell.rjust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         ))  # fmt: skip
+    made += _wrapped(
+        "paired: two arms of this study, on the same questions; unpaired: a figure from elsewhere beside one of ours"
+    )
     if recipe.margin is not None:
         made.append(
             f"  margin of equivalence {recipe.margin:g} points: only intervals within it can show that arms are alike"
@@ -64,10 +66,14 @@ def power_lines(recipe: Recipe, questions: Mapping[str, int], samplings: Mapping
         assumed.setdefault(words, []).append(name)
     for words, names in assumed.items():
         given = "expected" if any(name in recipe.expected for name in names) else "assumed"
-        made.append(f"  {given}{'' if len(assumed) == 1 else ' of ' + ', '.join(names)}: {words}")
+        made += _wrapped(f"{given}{'' if len(assumed) == 1 else ' of ' + ', '.join(names)}: {words}")
     if seeds == 1:
         made.append("  with one seed no interval covers what another training seed would give")
     return made
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="    ")
 
 
 def _points(difference: float) -> str:

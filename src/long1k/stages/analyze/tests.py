@@ -34,7 +34,8 @@ def compare(
         name: decides the bootstrap's random numbers.
         margin: of equivalence, 0 to 1; set before the run.
     """
-    shared = [question for question in left.questions if question in set(right.questions)]
+    known = set(right.questions)
+    shared = [question for question in left.questions if question in known]
     if not shared:
         return None
     a, b = _of(left, shared), _of(right, shared)
