@@ -350,7 +350,7 @@ def _pair(**changes: Any) -> list[dict[str, Any]]:
 
 def test_every_kind_says_what_it_holds_equal() -> None:
     kinds = {"ladder", "token_matched", "step_matched", "repeated", "problem_matched", "single_long", "mode",
-             "rejoined", "same_problems", "difficulty", "samples"}  # fmt: skip
+             "rejoined", "same_problems", "difficulty", "mixture", "mixture_window", "steps", "samples"}  # fmt: skip
     assert set(EQUAL) == set(VARIED) == kinds
     for kind in kinds:
         assert set(EQUAL[kind]) | set(VARIED[kind]) <= set(COLUMNS)

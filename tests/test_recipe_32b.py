@@ -47,7 +47,8 @@ def test_model_data_and_questions(recipe: Recipe) -> None:
     sources = dict(make_sources(recipe.sources))  # nothing is fetched before they are read
     assert sources["openthoughts"].config.hub == "open-thoughts/OpenThoughts-114k"
     assert sources["s1k"].config.hub == "simplescaling/s1K-1.1"
-    (arm,) = expand_arms(recipe)
+    arm, untrained = expand_arms(recipe)
+    assert untrained.train is None
     joined, single = arm.specs
     assert arm.planned_samples == 1000
     assert (joined.num_problems, joined.mode, joined.where.sources) == ((2, 2), "independent", ["openthoughts"])
@@ -55,7 +56,7 @@ def test_model_data_and_questions(recipe: Recipe) -> None:
     assert single.window is not None
     assert single.window[1] <= 32768
     assert optimiser_steps(arm.train, arm.planned_samples) == 250
-    assert [name for name, _ in make_benchmarks(recipe.benchmarks)] == ["math500", "aime24", "aime25"]
+    assert [name for name, _ in make_benchmarks(recipe.benchmarks)] == ["math500", "aime24", "aime25", "gpqa"]
     assert (recipe.sampling.temperature, recipe.sampling.seed) == (0.95, 42)
     assert recipe.sampling.max_new_tokens < 32768
     assert any("Not published" in note for note in recipe.notes)
@@ -116,6 +117,15 @@ def _local_copies(root: Path) -> list[str]:
         ("openthoughts", "openthoughts", "ot"), ("s1k", "s1k", "s1k"))]  # fmt: skip
 
 
+def _questions(root: Path) -> Path:
+    """Stands for GPQA Diamond, which may not be shown."""
+    path = root / "other.jsonl"
+    path.write_text(
+        json.dumps({"problem": "Which of these is a planet of ours?", "answer": "B"}) + "\n", encoding="utf-8"
+    )
+    return path
+
+
 def test_its_data_part_runs_on_local_files(tmp_path: Path) -> None:
     tokenizer = real_data("tokenizer_qwen2")
     questions = {name: real_data("benchmarks", f"{name}.jsonl") for name in ("math500", "aime24", "aime25")}
@@ -123,6 +133,7 @@ def test_its_data_part_runs_on_local_files(tmp_path: Path) -> None:
         *_local_copies(tmp_path), f"tokenizer={tokenizer}", "train=null", "arms.0.targets=[390]", "arms.0.samples=10",
         "arms.0.tolerance=0.1", "arms.0.mixture.window=[200, 500]",
         *(f"benchmarks.{name}.path={path}" for name, path in questions.items()),
+        "benchmarks.gpqa={type: jsonl, path: '" + str(_questions(tmp_path)) + "'}",
     ]  # fmt: skip
     page = run_study(load_recipe("long1k-32b", changes), tmp_path / "runs", num_workers=1, say=lambda _: None)
     assert page.is_file()

@@ -42,6 +42,11 @@ EQUAL: dict[str, tuple[str, ...]] = {
     "difficulty": (
         "samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "tokens_trained", "correct_share",
     ),
+    "mixture": (
+        "samples", "tokens", "mean_tokens", "steps", "batch_size", "tokens_a_step", "tokens_trained", "correct_share",
+    ),
+    "mixture_window": ("samples", "steps", "batch_size", "correct_share"),
+    "steps": ("samples", "steps", "batch_size", "correct_share"),
     "samples": (),
 }  # fmt: skip
 VARIED: dict[str, tuple[str, ...]] = {
@@ -57,6 +62,13 @@ VARIED: dict[str, tuple[str, ...]] = {
     "rejoined": (),
     "same_problems": ("tokens", "mean_tokens", "supervised_tokens", "tokens_a_step", "tokens_trained"),
     "difficulty": ("difficulty", "parts", "problems", "unique_problems", "unique_traces"),
+    "mixture": ("parts", "problems", "unique_problems", "unique_traces", "prompt_tokens"),
+    "mixture_window": (
+        "parts", "problems", "unique_problems", "unique_traces", "prompt_tokens", "tokens", "mean_tokens",
+        "supervised_tokens", "tokens_a_step", "tokens_trained",
+    ),
+    "steps": ("target", "tokens", "mean_tokens", "supervised_tokens", "tokens_a_step", "tokens_trained", "parts",
+              "problems", "unique_problems", "unique_traces", "prompt_tokens"),
     "samples": (),
 }  # fmt: skip
 
@@ -149,6 +161,64 @@ class Ladder(_Joining):
                 specs.append(JoinSpec(samples=singles, **length, **keys))
             made.append((f"{self.prefix}{target}", target, tuple(specs)))
         return made
+
+
+class Mixtures(_Joining):
+    """Joined samples and single traces in different shares: mix-0 (joined only), mix-25, … mix-100."""
+
+    kind: Literal["mixture"]
+    name: str = Field(default="mix", pattern=NAME, description="an arm is called by name and percentage")
+    target: int = Field(ge=1, description="tokens of a joined sample, and of a single trace unless there is a window")
+    samples: int = Field(ge=1, description="samples of every arm")
+    shares: list[float] = Field(min_length=2, description="shares of single traces, 0 to 1, one arm each")
+    window: tuple[int, int] | None = Field(default=None, description="least and most tokens of the single traces")
+    single: Where = Field(default=Where(), description="which traces the single samples may be")
+
+    @field_validator("shares")
+    @classmethod
+    def _shares(cls, value: list[float]) -> list[float]:
+        if any(not 0 <= share <= 1 for share in value):
+            raise ValueError("shares lie between 0 (joined samples only) and 1 (single traces only)")
+        if len({round(100 * share) for share in value}) != len(value):
+            raise ValueError("shares differ by one per cent at least: arms are named by it")
+        return value
+
+    @property
+    def alike(self) -> str:
+        """The kind that the balance table knows it by: with a window the lengths differ too."""
+        return "mixture" if self.window is None else "mixture_window"
+
+    def arms(self) -> list[tuple[str, tuple[JoinSpec, ...]]]:
+        """(name, groups of samples) of each share."""
+        made = []
+        length: dict[str, Any] = {"target": self.target} if self.window is None else {"window": self.window}
+        for share in self.shares:
+            singles = round(share * self.samples)
+            groups = []
+            if singles < self.samples:
+                groups.append(JoinSpec(target=self.target, samples=self.samples - singles, **self.shared()))
+            if singles:
+                keys = self.shared() | {"mode": "single", "num_problems": (1, 1), "where": self.single}
+                groups.append(JoinSpec(samples=singles, **length, **keys))
+            made.append((f"{self.name}-{round(100 * share)}", tuple(groups)))
+        return made
+
+
+class EqualSteps(_Joining):
+    """Samples of several lengths, each trained for several numbers of steps: L1500-100, L12000-100, L1500-150, …"""
+
+    kind: Literal["steps"]
+    targets: list[int] = Field(min_length=2, description="tokens of a sample")
+    steps: list[int] = Field(min_length=1, description="optimiser steps, the same for every length")
+    samples: int = Field(ge=1, description="samples of every length")
+    prefix: str = Field(default="L", pattern=NAME, description="an arm is called by prefix, target and steps")
+
+    @field_validator("targets", "steps")
+    @classmethod
+    def _differ(cls, value: list[int]) -> list[int]:
+        if sorted(set(value)) != value or value[0] < 1:
+            raise ValueError("give positive numbers in ascending order")
+        return value
 
 
 class SingleLong(Strict):
@@ -276,6 +346,6 @@ class Samples(Strict):
 
 ArmSpec = Annotated[
     Ladder | SingleLong | TokenMatched | StepMatched | ProblemMatched | Repeated | ModeOf | SameProblems | Difficulty
-    | Untrained | Samples,
+    | Mixtures | EqualSteps | Untrained | Samples,
     Field(discriminator="kind"),
 ]  # fmt: skip

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from long1k.arm_kinds import Difficulty, Ladder, SameProblems
+from long1k.arm_kinds import Difficulty, EqualSteps, Ladder, Mixtures, SameProblems
+from long1k.errors import RecipeError
 from long1k.joining.spec import JoinSpec
 from long1k.training.config import TrainConfig
 
@@ -148,3 +149,44 @@ def difficulty_arms(spec: Difficulty, train: TrainConfig | None) -> list[Arm]:
             description=said, seed_key=key,
         ),
     ]  # fmt: skip
+
+
+def mixture_arms(spec: Mixtures, train: TrainConfig | None) -> list[Arm]:
+    """One arm a share of single traces; all are compared with the first."""
+    made: list[Arm] = []
+    for name, groups in spec.arms():
+        singles = sum(group.samples for group in groups if group.mode == "single")
+        said = f"{spec.samples - singles:,} joined samples and {singles:,} single traces"
+        made.append(
+            Arm(
+                name, "arm", spec.alike, spec.target, groups, name, train, against=made[0].name if made else None,
+                description=said, seed_key=f"mixture {spec.name}",
+            )
+        )  # fmt: skip
+    return made
+
+
+def equal_steps_arms(spec: EqualSteps, train: TrainConfig | None) -> list[Arm]:
+    """One arm a length and number of steps; the samples of a length are made once, and all have one schedule's shape.
+
+    Raises:
+        RecipeError: the recipe trains nothing.
+    """
+    if train is None:
+        raise RecipeError(
+            "arms of kind steps differ in their training, and train is null", "add train, or use a ladder"
+        )
+    made = []
+    for steps in spec.steps:
+        own = train.model_copy(update={"steps": steps, "epochs": None})
+        for target in spec.targets:
+            name, first = f"{spec.prefix}{target}-{steps}", f"{spec.prefix}{target}-{spec.steps[0]}"
+            against = None if target == spec.targets[0] else f"{spec.prefix}{spec.targets[0]}-{steps}"
+            groups = (JoinSpec(target=target, samples=spec.samples, **spec.shared()),)
+            made.append(
+                Arm(
+                    name, "arm", "steps", target, groups, first, own, against=against, seed_key=target,
+                    description=f"{spec.samples:,} samples of {target:,} tokens for {steps:,} steps",
+                )
+            )  # fmt: skip
+    return made

@@ -12,6 +12,7 @@ import itertools
 import random
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from long1k.rows import derive_seed
 
@@ -20,6 +21,9 @@ OPERATOR = "⊕"
 CHECK = "Wait, check: "
 OPENING = "Let me see. "
 LINKERS = ("Next, ", "Now, ", "Then, ")
+CARRIED = "Answer "
+Detail = Literal["answer", "steps", "checked", "twice"]
+"""How much a solution says: the result alone, a fact a step, each fact looked at twice, and all of it once more."""
 
 
 @lru_cache(maxsize=16)
@@ -74,14 +78,28 @@ def count_problems(steps: int, split: str) -> int:
     return sum(problem.is_test == (split == "test") for problem in problems)
 
 
+def facts(problem: MicroProblem) -> list[str]:
+    """The facts that a problem needs, in order: ``a⊕f=k.``"""
+    results = problem.solve()
+    lefts = [problem.symbols[0], *results]
+    return [f"{left}{OPERATOR}{s}={r}." for left, s, r in zip(lefts, problem.symbols[1:], results, strict=False)]
+
+
 def write_thinking(problem: MicroProblem, rng: random.Random, check: float, opening: float = 0.0) -> str:
     """A solver's thinking: one fact a step; with chance ``check`` the last one is looked at twice."""
-    left, lines = problem.symbols[0], [OPENING.strip()] if rng.random() < opening else []
-    fact = ""
-    for symbol, result in zip(problem.symbols[1:], problem.solve(), strict=True):
-        fact = f"{left}{OPERATOR}{symbol}={result}."
-        lines.append(fact)
-        left = result
+    lines = [OPENING.strip()] if rng.random() < opening else []
+    lines += facts(problem)
     if rng.random() < check:
-        lines.append(CHECK + fact)
+        lines.append(CHECK + lines[-1])
     return " ".join(lines)
+
+
+def write_detailed(problem: MicroProblem, detail: Detail) -> str:
+    """The same problem's thinking, shorter or longer."""
+    steps = facts(problem)
+    if detail == "answer":
+        return f"{problem.question}={problem.solve()[-1]}."
+    if detail == "steps":
+        return " ".join(steps)
+    checked = [line for fact in steps for line in (fact, CHECK + fact)]
+    return " ".join(checked if detail == "checked" else [*checked, OPENING.strip(), *steps])

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from long1k.arm_controls import by_short, remade
@@ -18,8 +17,10 @@ from long1k.arm_kinds import (
     NAME,
     ArmSpec,
     Difficulty,
+    EqualSteps,
     Group,
     Ladder,
+    Mixtures,
     Repeated,
     SameProblems,
     Samples,
@@ -28,7 +29,7 @@ from long1k.arm_kinds import (
     TokenMatched,
     Untrained,
 )
-from long1k.arms import Arm, difficulty_arms, ladder_arms, same_problems_arms
+from long1k.arms import Arm, difficulty_arms, equal_steps_arms, ladder_arms, mixture_arms, same_problems_arms
 from long1k.benchmarks import BENCHMARKS
 from long1k.curation.config import CollectConfig
 from long1k.errors import RecipeError
@@ -36,11 +37,15 @@ from long1k.generation.base import Sampling
 from long1k.grading import AUTO
 from long1k.paper import experiments_named
 from long1k.plugins import explain, load_plugin, validate
+from long1k.recipe_files import ARMS_OF, RECIPES, find_recipe, parse_leaf, recipe_values, set_leaf
 from long1k.sources import SOURCES
 from long1k.templates import NAMES
 from long1k.training.config import ModelInit, TrainConfig
 
-RECIPES = Path(__file__).resolve().parent / "recipes"
+__all__ = [
+    "RECIPES", "Base", "ChatSpec", "Published", "Recipe", "expand_arms", "find_recipe", "load_recipe",
+    "make_benchmarks", "make_samplings", "make_sources", "merged_sampling", "parse_leaf", "set_leaf",
+]  # fmt: skip
 
 
 class ChatSpec(Strict):
@@ -60,6 +65,14 @@ class Base(Strict):
     groups: list[Group] = Field(min_length=1)
     train: TrainConfig
     seed: int = 0
+
+
+class BudgetCurves(Strict):
+    """Accuracy against tokens at inference, of the same checkpoints."""
+
+    of: str = Field(description="the benchmark that is answered freely")
+    forced: list[str] = Field(default_factory=list, description="benchmarks that ask the same under a sampling.budget")
+    cut: list[int] = Field(default_factory=list, description="tokens at which the free outputs are cut, too")
 
 
 class Published(Strict):
@@ -90,6 +103,10 @@ class Recipe(Strict):
     sources: dict[str, dict[str, Any]] = Field(min_length=1)
     collect: CollectConfig = CollectConfig()
     base: Base | None = None
+    base_of: str | None = Field(default=None, description="a recipe whose base model the arms start from")
+    arms_of: str | None = Field(
+        default=None, description="a recipe whose arms answer here; they are trained in its run"
+    )
     model: str | None = Field(default=None, description="folder of the model to fine-tune (or give base)")
     arms: list[ArmSpec] = Field(min_length=1)
     train: TrainConfig | None = Field(default=None, description="null: make data only")
@@ -97,6 +114,10 @@ class Recipe(Strict):
     benchmarks: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="by name: type, its keys, and sampling: what differs from the study's"
     )
+    kept_out: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="benchmarks that are not asked here, and stay out of the pool all the same"
+    )
+    budget_curves: BudgetCurves | None = None
     sampling: Sampling = Sampling()
     engine: dict[str, Any] = Field(
         default_factory=lambda: {"type": "transformers"}, description="what draws outputs: type and its keys"
@@ -165,6 +186,10 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
             made = same_problems_arms(spec, train)
         elif isinstance(spec, Difficulty):
             made = difficulty_arms(spec, train)
+        elif isinstance(spec, Mixtures):
+            made = mixture_arms(spec, train)
+        elif isinstance(spec, EqualSteps):
+            made = equal_steps_arms(spec, train)
         elif isinstance(spec, Samples):
             against = None if spec.of is None else known(spec.of, "samples").name
             own = train
@@ -187,39 +212,6 @@ def expand_arms(recipe: Recipe) -> list[Arm]:
     return list(arms.values())
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML without the silent rule that of two equal keys the last one counts."""
-
-
-def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.YAMLError(f"the key '{key}' stands twice, {node.start_mark}")
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def find_recipe(name: str) -> Path:
-    """The file of a recipe: a path, or the name of one that ships with the package.
-
-    Raises:
-        RecipeError: there is neither.
-    """
-    path = Path(name).expanduser()
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
-            raise RecipeError(f"there is no recipe file {name}", "check the path")
-        return path
-    packaged = RECIPES / f"{name}.yaml"
-    if not packaged.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise RecipeError(f"there is no recipe '{name}'", f"packaged recipes: {known}; or give the path of a YAML file")
-    return packaged
-
-
 def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -> Recipe:
     """Read, override and check a recipe.
 
@@ -231,25 +223,7 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
         RecipeError: unknown key, wrong type, unreadable YAML, or a plug-in that is not there.
     """
     path = find_recipe(name)
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise RecipeError(f"{path} cannot be read: {error}", "mend the YAML") from None
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path} is not a recipe (a mapping of keys)", "start from one of the packaged recipes")
-    if smoke:
-        leaves = values.get("smoke")
-        if not leaves:
-            raise RecipeError(f"{path} has no smallest form", "leave --smoke out, or add smoke: {train.steps: 10}")
-        if not isinstance(leaves, dict):
-            raise RecipeError(f"{path}: smoke is a mapping of leaves to values", "e.g. smoke: {train.steps: 10}")
-        for key, value in leaves.items():
-            set_leaf(values, key, value)
-    for text in overrides:
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise RecipeError(f"--set {text}: expected key.path=value", "e.g. --set train.learning_rate=1e-5")
-        set_leaf(values, key, parse_leaf(value))
+    values = recipe_values(path, overrides, smoke)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -259,9 +233,14 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
     make_sources(recipe.sources)
     if recipe.base is not None:
         make_sources(recipe.base.sources)
-    make_benchmarks(recipe.benchmarks)
+    make_benchmarks({**recipe.kept_out, **recipe.benchmarks})
     make_samplings(recipe)
+    _check_budgets(path, recipe)
     _check_names(path, recipe, [arm.name for arm in expand_arms(recipe)])
+    if recipe.arms_of is not None and recipe.train is None:
+        raise RecipeError(
+            f"{path}: the arms of '{recipe.arms_of}' are not trained (train: null)", f"leave out {ARMS_OF}"
+        )
     return recipe
 
 
@@ -279,41 +258,25 @@ def _check_names(path: Path, recipe: Recipe, arms: Sequence[str]) -> None:
             raise RecipeError(f"{path}: margins.{name} is {margin:g}", "points above 0, at most 100")
 
 
-def parse_leaf(text: str) -> Any:
-    """A value given on the command line, read as YAML (1e-5 is a number)."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set value {text!r} is not YAML: {error}", "quote it") from None
-    if isinstance(value, str):  # YAML 1.1 reads 1e-5 as text
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def set_leaf(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set one leaf; list members are addressed by number."""
-    at: Any = values
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        if isinstance(at, list):
-            if not part.isdecimal() or int(part) >= len(at):
-                raise RecipeError(f"--set {key}: '{part}' is not a place in a list of {len(at)}", "count from 0")
-            if last:
-                at[int(part)] = value
-            at = at[int(part)]
-        elif isinstance(at, dict):
-            if last:
-                at[part] = value
-            else:
-                at = at.setdefault(part, {})
-        else:
+def _check_budgets(path: Path, recipe: Recipe) -> None:
+    """Budgets are compared on the same questions, or not at all."""
+    if recipe.budget_curves is None:
+        return
+    plain = {name: {k: v for k, v in spec.items() if k != "sampling"} for name, spec in recipe.benchmarks.items()}
+    free = recipe.budget_curves.of
+    for name in (free, *recipe.budget_curves.forced):
+        if name not in plain:
             raise RecipeError(
-                f"--set {key}: '{parts[depth - 1]}' is a single value, not a group of keys", "check the path"
+                f"{path}: budget_curves names the benchmark '{name}', which is not there",
+                f"benchmarks: {', '.join(plain) or 'none'}",
             )
+        if plain[name] != plain[free]:
+            raise RecipeError(
+                f"{path}: budget_curves compares '{name}' with '{free}', which asks other questions",
+                "let the two differ in their sampling alone",
+            )
+    if any(limit < 1 for limit in recipe.budget_curves.cut):
+        raise RecipeError(f"{path}: budget_curves.cut holds a limit below one token", "give positive numbers")
 
 
 def _make(specs: Mapping[str, dict[str, Any]], known: Mapping[str, str], kind: str) -> list[tuple[str, Any]]:

@@ -7,6 +7,8 @@
       published/<name>/{predictions,score}                  outputs made elsewhere, graded here
       analyze/  report/report.html
 
+With ``base_of`` the folder base, with ``arms_of`` also collect, synthesize and train lie in the other recipe's run.
+
 Nothing here decides what is current: every stage compares its own fingerprint.  So a run that
 was killed, finished or changed is continued by the same command.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +42,13 @@ from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_samplings, 
 from long1k.rows import Example, Trace, canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.collect import collect
+from long1k.stages.curve import curve
 from long1k.stages.predict import EngineSpec, is_predicted, predict
 from long1k.stages.report import report
 from long1k.stages.score import score
 from long1k.stages.synthesize import synthesize
 from long1k.stages.train import is_trained, train
-from long1k.tables import MANIFEST, Manifest, make_folder, read_manifest, write_atomic
+from long1k.tables import MANIFEST, Manifest, iter_columns, make_folder, read_manifest, write_atomic
 from long1k.tokens import load_tokenizer
 from long1k.training.checkpoint import check_model_folder
 from long1k.training.positions import positions_of
@@ -70,6 +74,10 @@ class Study:
 
     def __init__(self, recipe: Recipe, root: Path) -> None:
         self.recipe, self.root = recipe, root
+        # Arms of another recipe are made in its run, under its name: what is there already is used as it is.
+        self.lineage = recipe.arms_of or recipe.name
+        self.home = root if recipe.arms_of is None else root.parent / recipe.arms_of
+        self.base = (self.home if recipe.base_of is None else root.parent / recipe.base_of) / "base"
         spec = recipe.chat
         self.chat = Chat(load_tokenizer(str(_expand(recipe.tokenizer))), spec.thinking, spec.system, spec.template)
         self.arms = expand_arms(recipe)
@@ -81,6 +89,15 @@ class Study:
         """The folder of one arm and seed."""
         return self.root / "arms" / arm / f"seed-{seed}"
 
+    @property
+    def pool(self) -> Path:
+        """The folder of the trace pool."""
+        return self.home / "collect"
+
+    def made(self, arm: str, seed: int) -> Path:
+        """The folder in which an arm's samples and checkpoint are made."""
+        return self.home / "arms" / arm / f"seed-{seed}"
+
     def seeds(self, arm: Arm) -> list[int]:
         """Training seeds of an arm; a model that is not trained has one cell only."""
         return self.recipe.seeds if arm.train is not None or self.recipe.train is None else [0]
@@ -88,19 +105,19 @@ class Study:
     @property
     def start_model(self) -> Path:
         """The model that every arm starts from."""
-        return self.root / "base" / "train" if self.recipe.base is not None else _expand(self.recipe.model or "")
+        return self.base / "train" if self.recipe.base is not None else _expand(self.recipe.model or "")
 
     def checkpoint(self, arm: Arm, seed: int) -> Path:
         """The model that answers for an arm."""
-        return self.folder(arm.name, seed) / "train" if arm.train is not None else self.start_model
+        return self.made(arm.name, seed) / "train" if arm.train is not None else self.start_model
 
     def examples(self, arm: Arm, seed: int) -> Path:
         """The samples an arm trains on."""
-        return self.folder(arm.data_arm, seed) / "synthesize"
+        return self.made(arm.data_arm, seed) / "synthesize"
 
     def train_seed(self, arm: Arm, seed: int) -> int:
         """The seed of an arm's training, its own for every arm."""
-        return derive_seed(self.recipe.name, "train", arm.name, seed)
+        return derive_seed(self.lineage, "train", arm.name, seed)
 
     def score_folder(self, arm: Arm, seed: int, benchmark: str) -> Path:
         """Where the scores of one cell lie."""
@@ -122,7 +139,7 @@ class Study:
         """Whether a cell's training and predictions are current; loads no torch."""
         folder = self.folder(arm.name, seed)
         if arm.train is not None and not is_trained(
-            folder / "train", self.examples(arm, seed), model=self.start_model, config=arm.train,
+            self.checkpoint(arm, seed), self.examples(arm, seed), model=self.start_model, config=arm.train,
             seed=self.train_seed(arm, seed), chat=self.chat,
         ):  # fmt: skip
             return False
@@ -156,21 +173,21 @@ def run_study(
         fresh = manifest.created >= time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))
         say(f"[{time.time() - started:6.1f} s] {title:<34} {detail}" + ("" if fresh else "  (kept)"))
 
-    with locked(study.root, "--runs"):
+    with ExitStack() as locks:
+        for folder in sorted({study.root, study.home, study.base.parent}):
+            locks.enter_context(locked(folder, "--runs"))
         write_atomic(study.root / "recipe.json", canonical_json(recipe.model_dump(mode="json")).encode())
-        excluded = {
-            name: [(item.item_id, item.question) for item in problems(benchmark)]
-            for name, benchmark in study.benchmarks
-        }
+        excluded = _excluded(study)
         if recipe.base is not None:
             _make_base(study, executor, told)
         pool = collect(
-            study.root / "collect", make_sources(recipe.sources), recipe.collect, study.chat, excluded=excluded,
+            study.pool, make_sources(recipe.sources), recipe.collect, study.chat, excluded=excluded,
             executor=executor,
         )  # fmt: skip
         told("collect", pool, _rows(pool))
-        write_card(study.root / "collect", pool, Trace)
-        _check_pool(pool, study.root / "collect")
+        write_card(study.pool, pool, Trace)
+        _check_pool(pool, study.pool)
+        _check_apart(study)
         for seed in recipe.seeds:
             for arm in study.arms:
                 if arm.specs and arm.data_arm == arm.name:
@@ -199,14 +216,39 @@ def _synthesize(study: Study, arm: Arm, seed: int, limit: int | None) -> Manifes
         by_name = {one.name: one for one in study.arms}
         extra["related"] = {name: study.examples(by_name[name], seed) for name in arm.related}
     # Arms of one length share the seed: a larger set holds the smaller one's samples.
-    data_seed = derive_seed(study.recipe.name, "synthesize", arm.seed_key, seed)
-    folder = study.folder(arm.name, seed) / "synthesize"
+    data_seed = derive_seed(study.lineage, "synthesize", arm.seed_key, seed)
+    folder = study.made(arm.name, seed) / "synthesize"
     made = synthesize(
-        folder, study.root / "collect", arm=arm.name, specs=arm.specs, seed=data_seed, chat=study.chat,
+        folder, study.pool, arm=arm.name, specs=arm.specs, seed=data_seed, chat=study.chat,
         max_tokens=limit, **extra,
     )  # fmt: skip
-    write_card(folder, made, Example, pool=study.root / "collect")
+    write_card(folder, made, Example, pool=study.pool)
     return made
+
+
+def _excluded(study: Study) -> dict[str, list[tuple[str, str]]]:
+    """The problems that stay out of the pool, by benchmark; of another recipe's arms those that it keeps out."""
+    own = {} if study.recipe.arms_of is not None else dict(study.benchmarks)
+    benchmarks = {**dict(make_benchmarks(study.recipe.kept_out)), **own}
+    return {name: [(item.item_id, item.question) for item in problems(one)] for name, one in benchmarks.items()}
+
+
+def _check_apart(study: Study) -> None:
+    """Another recipe's pool was made without knowing these benchmarks: no question of theirs may stand in it.
+
+    Raises:
+        DataError: one does, word for word.
+    """
+    if study.recipe.arms_of is None or not study.recipe.collect.exclude_benchmarks:
+        return
+    held = {row["question"] for row in iter_columns(study.pool, Trace, ("question",))}
+    for name, benchmark in study.benchmarks:
+        inside = sum(item.question in held for item in problems(benchmark))
+        if inside:
+            raise DataError(
+                f"{inside:,} questions of '{name}' stand in the pool that '{study.lineage}' was trained from",
+                f"add the benchmark to {study.lineage} (benchmarks, or kept_out) and train it again",
+            )
 
 
 def _balance(study: Study) -> tuple[list[Row], bool]:
@@ -258,11 +300,29 @@ def _analyze(
         )
         for a in study.arms
     ]  # fmt: skip
+    budgets = recipe.budget_curves
     about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
     return analyze(
         study.root / "analyze", cells, infos, study=about, published=published, data=data,
-        paper=recipe.paper, confidence=recipe.confidence, root=study.root,
+        paper=recipe.paper, confidence=recipe.confidence, budgets=None if budgets is None else budgets.model_dump(),
+        curves=_curves(study, cells), root=study.root,
     )  # fmt: skip
+
+
+def _curves(study: Study, cells: Sequence[Cell]) -> dict[tuple[str, int], Path]:
+    """The free outputs of every cell, cut at the limits of ``budget_curves``: (arm, seed) -> folder."""
+    spec = study.recipe.budget_curves
+    if spec is None or not spec.cut:
+        return {}
+    made = {}
+    for cell in cells:
+        if cell.benchmark == spec.of:
+            folder = made[cell.arm, cell.seed] = study.folder(cell.arm, cell.seed) / "curve" / spec.of
+            curve(
+                folder, cell.predictions, budgets=spec.cut, chat=study.chat, grader_name=study.grader(spec.of),
+                confidence=study.recipe.confidence,
+            )  # fmt: skip
+    return made
 
 
 def analyze_run(root: Path) -> Manifest:
@@ -304,7 +364,7 @@ def _make_base(study: Study, executor: Executor, told: Callable[[str, Manifest, 
     """The base model: its own traces, its own samples, trained from scratch."""
     base = study.recipe.base
     assert base is not None
-    folder = study.root / "base"
+    folder = study.base
     pool = collect(folder / "collect", make_sources(base.sources), base.collect, study.chat, executor=executor)
     told("base: collect", pool, _rows(pool))
     made = synthesize(
@@ -333,7 +393,7 @@ def _train_base(job: Job) -> None:
     study = _open(job)
     base = study.recipe.base
     assert base is not None
-    folder = study.root / "base"
+    folder = study.base
     train(folder / "train", folder / "synthesize", model=base.init, config=base.train, seed=base.seed, chat=study.chat)
 
 
@@ -344,7 +404,7 @@ def run_cell(job: Job) -> None:
     folder = study.folder(arm.name, job.seed)
     if arm.train is not None:
         train(
-            folder / "train", study.examples(arm, job.seed), model=study.start_model, config=arm.train,
+            study.checkpoint(arm, job.seed), study.examples(arm, job.seed), model=study.start_model, config=arm.train,
             seed=study.train_seed(arm, job.seed), chat=study.chat,
         )  # fmt: skip
     checkpoint, running = study.checkpoint(arm, job.seed), list[Engine]()
@@ -386,7 +446,7 @@ def _cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], 
             right = scored.info["statuses"].get("correct", 0)
             parts.append(f"{name} {100 * right / max(1, scored.rows_out):.1f} %")
             figures.append((study.folder(arm.name, seed) / "predict" / name, study.score_folder(arm, seed, name)))
-        if arm.train is not None:
+        if arm.train is not None and study.recipe.arms_of is None:
             made = read_manifest(study.checkpoint(arm, seed))
             write_model_card(study.checkpoint(arm, seed), figures=[read_figure(made, *pair) for pair in figures])
         if scored is not None:

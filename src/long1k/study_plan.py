@@ -133,6 +133,10 @@ def plan_study(recipe: Recipe, *, runs: Path, model: str | None = None, tokens: 
         made.append(_arm_plan(arm, known[arm.name], len(recipe.seeds), notes))
     if not made:
         raise RecipeError(f"{recipe.name} has no arm that trains", "plan a recipe with arms")
+    if recipe.arms_of is not None:
+        notes.append(
+            f"arms_of {recipe.arms_of}: what is trained in {runs / recipe.arms_of} already is not trained again"
+        )
     models = sum(arm.seeds for arm in made) + sum(arm.train is None for arm in arms)
     return StudyPlan(
         recipe.name, shape, made, recipe.train, _questions(recipe, notes), models, make_samplings(recipe), notes,
@@ -178,7 +182,7 @@ def _lengths(
 ) -> Lengths:
     if tokens is not None:
         return Lengths(((tokens, arm.planned_samples),), tokens, "--tokens")
-    folder = runs / recipe.name / "arms" / arm.data_arm / f"seed-{recipe.seeds[0]}" / "synthesize"
+    folder = runs / (recipe.arms_of or recipe.name) / "arms" / arm.data_arm / f"seed-{recipe.seeds[0]}" / "synthesize"
     if (folder / MANIFEST).is_file():
         return measured_lengths(folder)
     counts: list[tuple[int, int]] = []
@@ -247,12 +251,33 @@ def _questions(recipe: Recipe, notes: list[str]) -> dict[str, int]:
         try:
             found[name] = sum(1 for _ in make_benchmarks({name: spec})[0][1].load())
         except Long1kError:
+            if kind == "multi":
+                prompts = _prompts(spec)
+                if prompts is not None:
+                    found[name] = prompts
+                    notes.append(f"{name}: its file is not there; {prompts} prompts of several questions assumed")
+                    continue
             if kind not in _QUESTIONS:
                 notes.append(f"{name}: its file is not there, so its questions are not counted")
                 continue
             found[name] = int(spec.get("limit") or _QUESTIONS[kind])
             notes.append(f"{name}: its file is not there; {found[name]} questions assumed")
     return found
+
+
+def _prompts(spec: Mapping[str, Any]) -> int | None:
+    """Prompts of a multi benchmark whose file is not there; None where its questions are not known either."""
+    of, k = spec.get("of") or {}, spec.get("k", 2)
+    known = _QUESTIONS.get(str(of.get("type")))
+    if known is None:
+        return None
+    least, most = (k, k) if isinstance(k, int) else (int(k[0]), int(k[1]))
+    questions = min(int(of.get("limit") or known), known)
+    prompts = 0
+    for one in range(least, most + 1):
+        groups = questions // one if spec.get("leftover") == "drop" else -(-questions // one)
+        prompts += groups * (one if spec.get("design") == "rotated" else 1)
+    return prompts
 
 
 def setting_of(train: TrainConfig, lengths: Sequence[int], nproc: int, nnodes: int, device: str) -> Setting:

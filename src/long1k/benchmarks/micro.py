@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,19 +24,27 @@ class MicroBenchmarkConfig(BaseModel):
     steps: tuple[int, int] = (2, 2)
     check: float = Field(default=0.0, ge=0, le=1, description="as in the source, for the solved problems")
     history: int = Field(default=0, ge=0, description="solved problems that stand before the question")
+    grader: Literal["math", "steps"] = Field(
+        default="math",
+        description="math: is the answer right; steps: does each step of the output follow the one before",
+    )
     seed: int = 0
     thinking_open: str = "<think>\n"
     thinking_close: str = "\n</think>\n\n"
 
 
 class MicroBenchmark:
-    """Distinct problems of the test split, by the ordinary math grader."""
+    """Distinct problems of the test split, by the ordinary math grader, or by the form of what was written."""
 
     Config = MicroBenchmarkConfig
-    grader = "math"
 
     def __init__(self, config: MicroBenchmarkConfig) -> None:
         self.config = config
+
+    @property
+    def grader(self) -> str:
+        """What judges the outputs."""
+        return self.config.grader
 
     def digest(self) -> str:
         """The items are decided by the configuration alone."""

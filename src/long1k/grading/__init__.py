@@ -14,6 +14,7 @@ AUTO = "auto"
 GRADERS: dict[str, str] = {
     "math": "long1k.grading.math:MathGrader",
     "choice": "long1k.grading.choice:ChoiceGrader",
+    "steps": "long1k.grading.steps:StepsGrader",
 }
 JUDGES: dict[str, str] = {
     "judge": "long1k.grading.judge:Judge",

@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise, permutations
+from itertools import islice, pairwise, permutations
 from statistics import median_low
 
 from long1k.chat import Chat
-from long1k.joining.dependent import carried_options, integer_answer, refer
+from long1k.joining.dependent import carried_options, integer_answer, refer, refer_symbol
 from long1k.joining.exact import choose_sum, middle
 from long1k.joining.lengths import Part
 from long1k.joining.linkers import BANKS, Options, choose, linker_options
@@ -118,7 +118,12 @@ class Builder:
         Where the exact length is demanded, with linking words in the middle of what they can reach.
         """
         rng = random.Random(0)
-        plan = self._plan([self.traces[part.index] for part in parts], rng)
+        members = [self.traces[part.index] for part in parts]
+        plan = self._plan(members, rng)
+        if plan is None and self.spec.mode == "dependent" and self.spec.linkers == "micro":
+            # Few pairs of symbols fit together; to estimate a length any two will do.
+            order = tuple(range(len(members)))
+            plan = _Plan(tuple(members), self._options(order), order)
         linkers = choose(plan.options, rng) if plan is not None else ()
         made = self._render(plan, linkers) if plan is not None else None
         if made is None:
@@ -164,7 +169,7 @@ class Builder:
         mode, num = self.spec.mode, len(members)
         order = tuple(range(num))
         if mode == "dependent":
-            return self._dependent(members, rng)
+            return self._chained(members) if self.spec.linkers == "micro" else self._dependent(members, rng)
         if mode == "same_problem":
             return _Plan(tuple(members), self._options(order), order)
         thinkings = None
@@ -176,6 +181,20 @@ class Builder:
                 return None
             thinkings = tuple(text or "" for text in shuffled)
         return _Plan(tuple(members), self._options(order), order, thinkings)
+
+    def _chained(self, members: Sequence[Trace]) -> _Plan | None:
+        """In the micro-world: each problem but the first begins with the answer of the one before it."""
+        for order in islice(permutations(members), _ORDERS):
+            questions: list[Pieces] = [(("question", order[0].question),)]
+            for part, (earlier, trace) in enumerate(pairwise(order), start=1):
+                found = refer_symbol(trace.question, stated_answer(earlier), part)
+                if found is None or earlier.correct is not True or trace.correct is not True:
+                    break
+                questions.append(found)
+            else:
+                places = tuple(range(len(order)))
+                return _Plan(order, self._options(places), places, questions=tuple(questions))
+        return None
 
     def _dependent(self, members: Sequence[Trace], rng: random.Random) -> _Plan | None:
         """Each problem but the first uses the answer of the one before it; the first order that allows it."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from long1k.joining.linkers import CARRIED
+from long1k.micro import CARRIED as CARRIED_SYMBOL
+from long1k.micro import OPERATOR
 
 SYMBOLS = ("X", "Y", "Z", "K", "M", "T", "Q", "W", "U", "V")
 _LARGEST = 10**9
@@ -99,6 +101,17 @@ def refer(
     written = symbol if in_math else f"${symbol}$"
     reference = Reference(symbol, given, value, start, end, written, definition)
     return reference if restore(definition, written, question[:start], question[end:], given) == question else None
+
+
+def refer_symbol(question: str, given: str, number: int) -> tuple[tuple[str, str], ...] | None:
+    """The micro-world's reference: a question whose first symbol is the answer before it says ``Answer 1`` instead.
+
+    Symbols have no sums, so only such a question can follow; None for any other.
+    """
+    first, operator, rest = question.partition(OPERATOR)
+    if first != given or not operator:
+        return None
+    return ("reference", f"{CARRIED_SYMBOL}{number}"), ("question", f"{operator}{rest}")
 
 
 def restore(definition: str, written: str, before: str, after: str, given: int) -> str | None:

@@ -40,6 +40,8 @@ def able(spec: JoinSpec, trace: Trace) -> bool:
     """Whether a trace's text allows the mode; its length is no matter here."""
     if spec.mode == "shuffled_steps":
         return shuffle_steps(trace.thinking, random.Random(0)) is not None
+    if spec.mode == "dependent" and spec.linkers == "micro":
+        return trace.correct is True
     if spec.mode == "dependent":
         return integer_answer(stated_answer(trace)) is not None or next(replaceable(trace.question), None) is not None
     return True

@@ -131,8 +131,8 @@ def _mode_faults(spec: JoinSpec) -> list[str]:
         faults.append("mode masked_pair is made of two traces: num_problems [2, 2]")
     if spec.mode in _ONE_TURN and spec.layout == "turns":
         faults.append(f"mode {spec.mode} puts everything into one turn: layout blocks")
-    if spec.mode == "dependent" and spec.linkers != "english":
-        faults.append("mode dependent says the carried result in words: linkers english")
+    if spec.mode == "dependent" and spec.linkers not in ("english", "micro"):
+        faults.append("mode dependent says the carried result: linkers english (or micro, in the micro-world)")
     if spec.mode == "dependent" and spec.where.correct is False:
         faults.append("mode dependent carries verified answers only: where.correct cannot be false")
     if spec.length_set is not None:

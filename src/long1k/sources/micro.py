@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from long1k.jsonlines import BadRow
-from long1k.micro import draw_problem, write_thinking
+from long1k.micro import Detail, draw_problem, write_detailed, write_thinking
 from long1k.rows import derive_seed
 from long1k.sources.raw import RawTrace
 
@@ -24,6 +24,9 @@ class MicroConfig(BaseModel):
     steps: tuple[int, int] = Field(default=(2, 2), description="least and most operations a problem (difficulty)")
     check: float = Field(default=0.25, ge=0, le=1, description="chance of a 'wait, check' of the last step")
     opening: float = Field(default=0.0, ge=0, le=1, description="chance of an opening phrase")
+    solutions: tuple[Detail, ...] = Field(
+        default=(), description="each problem is solved once in every one of these ways; count counts the traces"
+    )
     seed: int = 0
     split: str = Field(default="train", pattern="^(train|test|all)$", description="problems are split by content")
 
@@ -69,15 +72,20 @@ class MicroChunk:
 
 
 def _trace(config: MicroConfig, index: int) -> RawTrace:
-    """Row ``index``; it depends on (seed, index) alone."""
-    rng = random.Random(derive_seed("micro", config.seed, config.operation, config.split, index))
+    """Row ``index``; it depends on (seed, index) alone.  Several solutions of a problem stand side by side."""
+    number, way = divmod(index, max(1, len(config.solutions)))
+    rng = random.Random(derive_seed("micro", config.seed, config.operation, config.split, number))
     problem = draw_problem(rng, config.operation, config.steps, config.split)
     answer = problem.solve()[-1]
+    if config.solutions:
+        thinking = write_detailed(problem, config.solutions[way])
+    else:
+        thinking = write_thinking(problem, rng, config.check, config.opening)
     return RawTrace(
         source_row=str(index),
         question=problem.question,
         answer=answer,
-        thinking=write_thinking(problem, rng, config.check, config.opening),
+        thinking=thinking,
         solution=f"\\boxed{{{answer}}}",
         response=None,
         teacher="micro-solver",

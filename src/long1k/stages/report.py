@@ -14,6 +14,7 @@ from typing import Any
 
 from long1k.errors import DataError
 from long1k.reporting import charts, laws, page, samples, text  # what draws and fills in loads when a page is made
+from long1k.reporting.curves import curve_chart
 from long1k.rows import STATUSES
 from long1k.tables import (
     MANIFEST,
@@ -129,6 +130,7 @@ def _context(root: Path, findings: Mapping[str, Any], made: Mapping[str, Any]) -
         ],
         "paper": [laws.paper_context(entry) for entry in findings.get("paper") or []],
         "published": published, "collects": _collects(root), "samples": _samples(root, findings),
+        "budgets": _budgets(findings.get("budgets")),
         "outputs": _outputs(root, benchmarks) + answers, "made": made, "statuses": STATUSES,
     }  # fmt: skip
 
@@ -233,6 +235,24 @@ def _arm(arm: Mapping[str, Any], seeds: Sequence[str], footnotes: Sequence[str])
         "statuses": f"{graded}; of {sum(statuses.values()):,}" if statuses else text.NOTHING,
         "cut": arm.get("cut_frac"), "output_tokens": f"{tokens:,.1f}" if text.known(tokens) else text.NOTHING,
         "rows": text.join_paths(arm.get("rows") or []),
+    }  # fmt: skip
+
+
+def _budgets(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Accuracy against tokens: the chart of free and forced outputs, and a table of all points."""
+    from markupsafe import Markup
+
+    if not found:
+        return None
+    curves = [
+        {"benchmark": found["of"], "arm": arm["arm"],
+         "points": [{**point, "budget_tokens": None} for point in arm["points"] if point["how"] != "cut"]}
+        for arm in found["arms"]
+    ]  # fmt: skip
+    chart = curve_chart(curves)
+    return {
+        "of": found["of"], "chart": None if chart is None else Markup(chart),
+        "points": [{"arm": arm["arm"], **point} for arm in found["arms"] for point in arm["points"]],
     }  # fmt: skip
 
 

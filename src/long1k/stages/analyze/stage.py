@@ -13,6 +13,7 @@ from typing import Any
 
 from long1k.errors import DataError
 from long1k.stages.analyze.beside import beside_lines, beside_of
+from long1k.stages.analyze.budgets import budgets_of
 from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, describe, grades_of, training_of
 from long1k.stages.analyze.contrasts import contrasts_of, without_common
 from long1k.stages.analyze.data import data_of, data_verdict
@@ -46,6 +47,8 @@ def analyze(
     data: Mapping[str, Path] | None = None,
     paper: Sequence[str] = (),
     confidence: float = 0.95,
+    budgets: Mapping[str, Any] | None = None,
+    curves: Mapping[tuple[str, int], Path] | None = None,
     root: Path,
 ) -> Manifest:
     """Write findings.json; a finished analysis of the same scores is left alone.
@@ -55,6 +58,8 @@ def analyze(
         published: name -> (predictions, scores) of outputs made elsewhere.
         data: arm -> Example table, for studies that make data only.
         paper: experiments of the paper whose figures are laid beside ours.
+        budgets: which benchmarks make curves of accuracy against tokens (see ``budgets_of``), or None.
+        curves: for each (arm, seed) the folder of its outputs cut at smaller limits.
         root: paths in the findings are relative to it.
 
     Raises:
@@ -65,7 +70,11 @@ def analyze(
         "study": dict(study), "confidence": confidence, "arms": [describe(a) for a in arms],
         "paper": list(paper),
     }  # fmt: skip
-    inputs: dict[str, str] = {}
+    if budgets is not None:
+        settings["budgets"] = dict(budgets)
+    inputs: dict[str, str] = {
+        f"curve/{arm}/{seed}": read_manifest(path).digest for (arm, seed), path in (curves or {}).items()
+    }
     for c in cells:
         for kind in ("predictions", "scores", "examples", "checkpoint"):
             folder = getattr(c, kind)
@@ -101,6 +110,9 @@ def analyze(
         "published": [published_of(name, *paths, confidence, root) for name, paths in published.items()],
         "paper": beside,
     }
+    at_equal_tokens = budgets_of(budgets, cells, arms, curves or {}, confidence) if budgets else None
+    if at_equal_tokens is not None:
+        findings["budgets"] = at_equal_tokens
     comparisons = sum(len(b["contrasts"]) + num_terms(b["law"], b["predictors"]) for b in benchmarks)
     if comparisons > 1:
         findings["notes"] = [
@@ -110,6 +122,7 @@ def analyze(
             "of arms allows for all of them (Holm).",
         ]
     findings["verdict"] = [line for b in benchmarks for line in b["verdict"]] + empty + data_verdict(findings)
+    findings["verdict"] += at_equal_tokens["verdict"] if at_equal_tokens is not None else []
     text = json.dumps(findings, indent=1, ensure_ascii=False)
     write_atomic(out / FINDINGS, text.encode())
     return finish(
