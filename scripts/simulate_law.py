@@ -63,11 +63,9 @@ def measure(case: str, count: int, seed: int = 0) -> dict[str, float]:
         found["slope from draws"] += law.slope_drawn is not None and law.slope_drawn[0] <= slope <= law.slope_drawn[1]
         found["bend excludes 0"] += law.bend is not None and law.bend.excludes(0.0)
         found["inverted U"] += law.top is not None and law.top.finding == "inverted U"
-        covariance, freedom = rung_covariance(y)
         (line,) = compare_shapes(
-            LENGTHS, y.mean(axis=(1, 2)), np.array(law.weights), covariance_RR=covariance, freedom=freedom,
-            names=["log-linear"],
-        )  # fmt: skip
+            LENGTHS, y.mean(axis=(1, 2)), np.array(law.weights), covariance=rung_covariance(y), names=["log-linear"]
+        )
         found["lack of fit p < 0.05"] += line.lack_of_fit_p is not None and line.lack_of_fit_p < 0.05
         width.append(0.0 if low is None or high is None else high - low)
     return {name: hits / count for name, hits in found.items()} | {"width, points": 100 * float(np.mean(width))}

@@ -31,7 +31,11 @@ def grades_at(rate: float, seeds: int = 2, questions: int = 200, draw: int = 0) 
     noise = np.random.default_rng(draw).normal(0, 0.05, (seeds, questions))
     y = (hard + noise < rate).astype(float)
     names = [f"q{n}" for n in range(questions)]
-    return Grades(y, list(range(seeds)), names, {"correct": int(y.sum())}, 10.0, 0.0, False)
+    return put_together(y, list(range(seeds)), names)
+
+
+def put_together(y: np.ndarray, seeds: list[int], names: list[str]) -> Grades:
+    return Grades(y, np.full(y.shape, np.nan), np.ones(y.shape), seeds, names, {"correct": 1}, 10.0, 0.0, False)
 
 
 def study(
@@ -106,15 +110,38 @@ def test_nothing_that_varies_is_no_crash_and_no_claim(curve: str, seeds: int, ru
 def test_what_cannot_be_laid_together_has_no_law() -> None:
     arms, grades, training = study("line")
     series = series_of(arms, training)
-    other = grades | {"L1000": grades_at(0.4, questions=50)}
+    first = grades["L1000"]
+    other = grades | {"L1000": put_together(first.y_SQ, first.seeds, [f"other {name}" for name in first.questions])}
     assert law_of(series, other, 0.95) is None
     assert predictors_of(series, arms, other, training, 0.95) is None
     assert law_of(series[:1], grades, 0.95) is None
-    apart = grades | {"L1000": Grades(grades["L1000"].y_SQ, [8, 9], grades["L1000"].questions, {}, 1.0, 0.0, False)}
+    apart = grades | {"L1000": put_together(first.y_SQ, [8, 9], first.questions)}
     assert law_of(series, apart, 0.95) is None
-    assert predictors_of(series[:2], arms, grades, training, 0.95) is None
+    fewer = grades | {"L1000": put_together(first.y_SQ[:, 20:], first.seeds, first.questions[20:])}
+    law = law_of(series, fewer, 0.95)
+    assert law is not None
+    assert (law["questions"], law["slope"]["num_questions"]) == (180, 180)
+    assert predictors_of(series[:2], arms[:2], grades, training, 0.95) is None
     assert law_lines("bench", None, None) == []
     assert num_terms(None) == 0
+
+
+def test_arms_without_a_ladder_are_asked_what_accuracy_follows_too() -> None:
+    arms = [ArmInfo(f"{n}-{s}", "arm", "steps", None, None) for n in (1000, 8000) for s in (100, 200, 300)]
+    training = {
+        arm.name: {"mean_sample_tokens": float(n), "samples": 10, "problems": 10, "steps": s, "tokens": n * s}
+        for arm, (n, s) in zip(arms, [(n, s) for n in (1000, 8000) for s in (100, 200, 300)], strict=True)
+    }
+    grades = {arm.name: grades_at(0.3 + 0.08 * at, draw=at) for at, arm in enumerate(arms)}
+    found = predictors_of([], arms, grades, training, 0.95)
+    assert found is not None
+    assert "rungs" not in found
+    pairs = {pair["second"]: pair for pair in found["all"]["pairs"]}
+    assert pairs["steps"]["correlation"] == pytest.approx(0, abs=1e-9)
+    assert pairs["steps"]["slope_second"]["estimate"] > 0
+    assert any(line.startswith("bench: At equal optimiser steps") for line in law_lines("bench", None, found))
+    one_length = {name: values | {"mean_sample_tokens": 500.0} for name, values in training.items()}
+    assert predictors_of([], arms, grades, one_length, 0.95) is None
 
 
 def test_sets_of_the_same_problems_are_a_series_by_their_mean_length() -> None:
@@ -134,7 +161,7 @@ def test_the_page_shows_shapes_quantities_and_the_paper(tmp_path: Path) -> None:
     assert not page.open
     for words in (
         "The shape of the law on bench", "logit-linear", "What length stands for on bench, over the rungs",
-        "over all trained arms", "The paper beside us: experiment C", "+2.32 points a doubling",
+        "over all arms that differ in amounts", "The paper beside us: experiment C", "+2.32 points a doubling",
         "Diamonds: the paper", "therefore 0.56", "budget forcing",
     ):  # fmt: skip
         assert words in page.text, words

@@ -143,11 +143,18 @@ def law_context(benchmark: Mapping[str, Any]) -> dict[str, Any] | None:
     lines = [*(law.get("said") or []), *([law["turn"]] if law.get("turn") else [])]
     return {
         "charts": None if wide is None or narrow is None else (Markup(wide), Markup(narrow)),
-        "shapes": [{**one, "aicc": _number(one["aicc"], 1), "delta": _number(one["delta"], 1),
-                    "left_out": _number(one["left_out_points"], 2), "p": _number(one["lack_of_fit_p"], 3),
-                    "r2": _number(one["r2"], 3)} for one in shapes],
+        "shapes": [_shape(one) for one in shapes],
         "equal": law.get("slope_equal_weights"), "drawn": law.get("slope_drawn"),
         "said": [f"{line[:1].upper()}{line[1:]}." for line in lines], "tables": tables,
+    }  # fmt: skip
+
+
+def _shape(one: Mapping[str, Any]) -> dict[str, Any]:
+    values = ", ".join(f"{name} = {value:.4g}" for name, value in one["parameters"].items())
+    return {
+        **one, "aicc": _number(one["aicc"], 1), "delta": _number(one["delta"], 1), "values": values,
+        "left_out": _number(one["left_out_points"], 2), "p": _number(one["lack_of_fit_p"], 3),
+        "r2": _number(one["r2"], 3),
     }  # fmt: skip
 
 
@@ -164,7 +171,7 @@ def _predictors(found: Mapping[str, Any], names: Mapping[str, str], label: str) 
              "main": None if pair is None else pair["slope_first"],
              "beside": None if pair is None else pair["slope_second"]}
         )  # fmt: skip
-    where = "the rungs" if label == "rungs" else "all trained arms"
+    where = "the rungs" if label == "rungs" else "all arms that differ in amounts"
     said = [f"{line[:1].upper()}{line[1:]}." for line in found["said"]]
     return {"where": where, "arms": found["num_arms"], "rows": rows, "said": said}
 

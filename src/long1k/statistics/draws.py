@@ -4,7 +4,6 @@ Questions are resampled with replacement, the same ones for every rung.  Seeds a
 all resamples would hold one twice): what they add to a rung is drawn from a normal distribution of that rung's spread,
 widened to a t distribution.  Runs of different rungs are independent, so that the spreads of all rungs together
 decide its degrees of freedom; what a seed adds to all rungs alike would only make the bands too wide.
-Both parts hold the noise that is left beyond seed and question, which makes the bands a little wide.
 """
 
 from __future__ import annotations
@@ -32,12 +31,26 @@ def draw_rungs(grades_RSQ: Array, num_draws: int, seed: int) -> Array:
     widen = np.sqrt(num_questions / max(1, num_questions - 1))
     drawn_BR = mean_R + widen * ((counts_BQ / num_questions) @ by_question_RQ.T - mean_R)
     if num_seeds > 1:
-        variance_R = y.mean(axis=2).var(axis=1, ddof=1) / num_seeds
-        freedom = freedom_of(variance_R, num_seeds)
+        shown_R = y.mean(axis=2).var(axis=1, ddof=1) / num_seeds
+        freedom = freedom_of(shown_R, num_seeds)
+        # What is left beyond seed and question is in the resampled questions already.
+        variance_R = np.maximum(0.0, shown_R - _rest_variances(y) / (num_seeds * num_questions))
         normal_BR = rng.standard_normal((num_draws, len(y)))
         chi_B1 = np.sqrt(rng.chisquare(freedom, size=(num_draws, 1)) / freedom)
         drawn_BR = drawn_BR + normal_BR * np.sqrt(variance_R) / chi_B1
     return np.asarray(drawn_BR)
+
+
+def _rest_variances(y_RSQ: Array) -> Array:
+    """Variance beyond seed and question in each rung, shape (rungs,); at least two seeds and two questions."""
+    _, num_seeds, num_questions = y_RSQ.shape
+    rest = (
+        y_RSQ
+        - y_RSQ.mean(axis=2, keepdims=True)
+        - y_RSQ.mean(axis=1, keepdims=True)
+        + y_RSQ.mean(axis=(1, 2), keepdims=True)
+    )
+    return np.asarray((rest**2).sum(axis=(1, 2)) / ((num_seeds - 1) * (num_questions - 1)))
 
 
 def freedom_of(variances: Array, num_seeds: int) -> float:
@@ -81,20 +94,23 @@ def rung_variances(grades_RSQ: Array) -> Array:
     return np.asarray(variance_R) if high - low > 1e-9 * max(1.0, abs(high)) else np.ones(num_rungs)
 
 
-def rung_covariance(grades_RSQ: Array) -> tuple[Array, int | None]:
-    """Covariance of the rungs' accuracies, shape (rungs, rungs), and the degrees of freedom of its part of the seeds.
+def rung_covariance(grades_RSQ: Array) -> tuple[Array, int] | None:
+    """Covariance of the rungs' accuracies, shape (rungs, rungs), and its degrees of freedom; None of too few questions.
 
-    The part of the questions is their covariance over questions; what a seed adds beyond it is taken to be of one size
-    in all rungs and independent between them.
+    The part of the questions is their covariance over questions, enlarged so that an F distribution fits what is
+    computed with it (Hotelling, 1931); what a seed adds beyond it is taken to be of one size in all rungs and
+    independent between them.
     """
     y = np.asarray(grades_RSQ, dtype=np.float64)
     num_rungs, num_seeds, num_questions = y.shape
+    freedom = num_questions - num_rungs
+    if freedom < 2:
+        return None
     by_question_RQ = y.mean(axis=1)
-    covariance = np.atleast_2d(np.cov(by_question_RQ, ddof=1)) / num_questions
+    covariance = np.atleast_2d(np.cov(by_question_RQ, ddof=1)) / num_questions * (num_questions - 1) / freedom
     if num_seeds == 1:
-        return covariance, None
-    rest = y - y.mean(axis=2, keepdims=True) - by_question_RQ[:, None, :] + y.mean(axis=(1, 2))[:, None, None]
-    noise = (rest**2).sum(axis=(1, 2)).mean() / ((num_seeds - 1) * (num_questions - 1))
+        return covariance, freedom
+    noise = _rest_variances(y).mean()
     between = y.mean(axis=2).var(axis=1, ddof=1).mean()
     seeds = max(0.0, float(between) - float(noise) / num_questions) / num_seeds
-    return covariance + seeds * np.eye(num_rungs), num_rungs * (num_seeds - 1)
+    return covariance + seeds * np.eye(num_rungs), min(freedom, num_rungs * (num_seeds - 1))

@@ -64,6 +64,20 @@ class Fitted:
         basis = _basis(self.shape.name, u[None, :], p[:, 2:], self.spread)
         return np.asarray(p[:, :1] - p[:, 1:2] * basis)
 
+    def formula_parameters(self, draw: int = 0) -> dict[str, float]:
+        """a, b and c as they stand in the shape's formula, for one draw."""
+        p, x = [float(value) for value in self.parameters_BK[draw]], self.origin
+        if self.shape.name == "flat":
+            return {"a": p[0]}
+        if self.shape.num_parameters == 2:
+            return {"a": p[0] - p[1] * x, "b": p[1]}
+        if self.shape.name == CURVE:
+            return {"a": p[0] - p[1] * x + p[2] * x**2, "b": p[1] - 2 * p[2] * x, "c": p[2]}
+        if self.shape.name == "saturating-power":
+            return {"a": p[0], "b": p[1] * 2.0 ** (p[2] * x), "c": p[2]}
+        scale = p[2] * self.spread * 2.0**x
+        return {"a": p[0], "b": p[1] * float(np.exp(2.0**x / scale)), "c": scale}
+
 
 _LINEAR = ("flat", LINE, CURVE)
 

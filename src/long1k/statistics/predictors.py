@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from long1k.statistics.rates import Array, Interval, crossed_mean
+from long1k.statistics.rates import Array, Interval, weighted_mean
 from long1k.statistics.scaling import r_squared, solver
 
 SAME = 0.999
@@ -117,7 +117,7 @@ def _alone(name: str, x: Array, y: Array, confidence: float) -> Alone:
         foretold = design[at] @ (solver(design[rest], weights[rest]) @ means[rest])
         errors.append(100 * (foretold - means[at]))
     return Alone(
-        name, crossed_mean(np.tensordot(solve[1], y, 1), confidence), r_squared(means, design @ (solve @ means)),
+        name, weighted_mean(y, solve[1], confidence), r_squared(means, design @ (solve @ means)),
         float(np.sqrt(np.mean(np.square(errors)))) if len(errors) == len(x) else None,
     )  # fmt: skip
 
@@ -131,7 +131,7 @@ def _pair(first: str, second: str, x: Array, z: Array, y: Array, confidence: flo
     if inflation is None or inflation > APART or len(x) < 4:
         return Pair(first, second, correlation, inflation, condition, None, None)
     solve = solver(design, np.ones(len(x)))
-    slopes = [crossed_mean(np.tensordot(solve[at], y, 1), confidence) for at in (1, 2)]
+    slopes = [weighted_mean(y, solve[at], confidence) for at in (1, 2)]
     means = y.mean(axis=(1, 2))
     return Pair(
         first, second, correlation, inflation, condition, slopes[0], slopes[1], r_squared(means, design @ solve @ means)

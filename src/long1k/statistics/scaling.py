@@ -1,22 +1,20 @@
 """The scaling law: accuracy = a + b · log2(length), with intervals over seeds and questions.
 
 Rungs are weighted by the inverse of their variances.  Every coefficient of a least-squares fit is a weighted sum
-of the rungs' accuracies, hence a mean over (seed, question) of the same weighted sum of grades.  With one seed
-``crossed_mean`` gives its interval; with more, ``weighted_sum`` does, to which every rung's seeds are runs of
-their own.  Questions are paired across rungs in both.  Other shapes are compared with the line in ``shapes``.
+of the rungs' accuracies; ``weighted_mean`` gives its interval, to which every rung's seeds are runs of its own and
+questions are paired across rungs.  Other shapes are compared with the line in ``shapes``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from long1k.statistics.draws import draw_rungs, freedom_of, percentiles, rung_variances
-from long1k.statistics.rates import Array, Interval, crossed_mean
+from long1k.statistics.draws import draw_rungs, percentiles, rung_variances
+from long1k.statistics.rates import Array, Interval, weighted_mean
 
 NUM_DRAWS = 2000
 _PLACES = 25  # at which the band is given
@@ -115,7 +113,7 @@ def fit_law(
     solve = solver(design, weights)  # coefficients = solve @ accuracies
     intercept, slope_value = solve @ rung_means
     fitted = design @ np.array([intercept, slope_value])
-    slope = weighted_sum(solve[1], y, confidence)
+    slope = weighted_mean(y, solve[1], confidence)
     drawn = draw_rungs(y, num_draws, seed) if slope.low is not None else None
     cells = y.mean(axis=2)
     return Law(
@@ -130,37 +128,6 @@ def fit_law(
         weights=[float(weight) for weight in weights],
         top=_top(x, weights, y, drawn, confidence) if len(np.unique(x)) >= 4 else None,
     )
-
-
-def weighted_sum(weights_R: Array, grades_RSQ: Array, confidence: float = 0.95) -> Interval:
-    """A weighted sum of the rungs' accuracies with an interval over seeds and questions.
-
-    The runs of different rungs are independent: the part of the seeds is the sum of every rung's, with the degrees of
-    freedom of all of them together, where taking the seeds of all rungs as pairs would leave S - 1. What a
-    seed adds to all rungs alike would make the interval too wide, not too narrow.
-    """
-    y = np.asarray(grades_RSQ, dtype=np.float64)
-    weights = np.asarray(weights_R, dtype=np.float64)
-    summed_SQ = np.tensordot(weights, y, 1)
-    whole = crossed_mean(summed_SQ, confidence)
-    _, num_seeds, num_questions = y.shape
-    if num_seeds == 1 or whole.low is None:
-        return whole
-    by_seed_RS, by_question_RQ = y.mean(axis=2), y.mean(axis=1)
-    seeds_R = weights**2 * by_seed_RS.var(axis=1, ddof=1) / num_seeds
-    rest_RSQ = y - by_question_RQ[:, None, :] - by_seed_RS[:, :, None] + y.mean(axis=(1, 2), keepdims=True)
-    noise_R = weights**2 * (rest_RSQ**2).sum(axis=(1, 2)) / ((num_seeds - 1) * (num_questions - 1))
-    # What is left beyond seed and question is in the questions' part already.
-    seeds = max(0.0, float(seeds_R.sum() - noise_R.sum() / (num_seeds * num_questions)))
-    questions = float((weights @ by_question_RQ).var(ddof=1)) / num_questions
-    variance = seeds + questions
-    if variance <= 0:
-        return whole
-    # Satterthwaite: the degrees of freedom of the sum of both parts.
-    share, freedom = float(seeds_R.sum()) / variance, freedom_of(seeds_R, num_seeds)
-    together = 1 / (share**2 / freedom + (questions / variance) ** 2 / (num_questions - 1))
-    half = float(stats.t.ppf(0.5 + confidence / 2, max(1.0, together)) * np.sqrt(variance))
-    return replace(whole, low=whole.estimate - half, high=whole.estimate + half)
 
 
 def solver(design: Array, weights: Array) -> Array:
@@ -179,7 +146,7 @@ def r_squared(observed: Array, fitted: Array, weights: Array | None = None) -> f
 
 def _bend(x: Array, weights: Array, y: Array, confidence: float) -> Interval:
     squared = solver(_parabola(x), weights)[2]
-    return weighted_sum(squared, y, confidence)
+    return weighted_mean(y, squared, confidence)
 
 
 def _parabola(x: Array) -> Array:
@@ -201,7 +168,7 @@ def _band(
 def _top(x: Array, weights: Array, y: Array, drawn: Array | None, confidence: float) -> Top:
     solve = solver(_parabola(x), weights)
     middle, ends = x.mean(), (x.min(), x.max())
-    slopes = [weighted_sum(solve[1] + 2 * (end - middle) * solve[2], y, confidence) for end in ends]
+    slopes = [weighted_mean(y, solve[1] + 2 * (end - middle) * solve[2], confidence) for end in ends]
     _, b, c = solve @ y.mean(axis=(1, 2))
     tokens = low = high = inside = None
     if drawn is not None and abs(c) > 1e-12:
@@ -212,7 +179,7 @@ def _top(x: Array, weights: Array, y: Array, drawn: Array | None, confidence: fl
         tops = (turns[:, 2] < 0) & (places > ends[0]) & (places < ends[1])
         inside = float(tops.mean())
         tokens = float(2.0 ** np.clip(middle - b / (2 * c), -60, 60))
-        bend = weighted_sum(solve[2], y, confidence)
+        bend = weighted_mean(y, solve[2], confidence)
         if bend.excludes(0.0):  # else the turn may lie anywhere, and has no interval
             low, high = (float(2.0**end) for end in percentiles(places[alike], confidence))
     return Top(slopes[0], slopes[1], tokens, low, high, inside)

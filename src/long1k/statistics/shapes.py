@@ -27,14 +27,16 @@ _PLACES = 25
 class ShapeFit:
     """One shape over the rungs.
 
-    ``delta`` is its AICc less the least; ``left_out_points`` the root mean squared error, in points, of rungs that
-    were foretold from the others; ``lack_of_fit_p`` the chance of missing the rungs so much if the shape were true.
-    None where there are too few rungs, or nothing to judge by.  ``curve`` holds (length, low, fitted, high).
+    ``parameters`` are those of the formula, accuracy as a share. ``delta`` is its AICc less the least;
+    ``left_out_points`` the root mean squared error, in points, of rungs that were foretold from the others;
+    ``lack_of_fit_p`` the chance of missing the rungs so much if the shape were true. None where there are too few
+    rungs, or nothing to judge by.  ``curve`` holds (length, low, fitted, high).
     """
 
     name: str
     formula: str
     num_parameters: int
+    parameters: dict[str, float]
     r2: float
     aicc: float | None
     delta: float | None
@@ -49,8 +51,7 @@ def compare_shapes(
     weights_R: Array,
     *,
     drawn_BR: Array | None = None,
-    covariance_RR: Array | None = None,
-    freedom: int | None = None,
+    covariance: tuple[Array, int] | None = None,
     confidence: float = 0.95,
     names: Sequence[str] = tuple(SHAPES),
 ) -> list[ShapeFit]:
@@ -59,12 +60,11 @@ def compare_shapes(
     Args:
         weights_R: of the rungs, for the fits.
         drawn_BR: draws of the rungs' accuracies, for the bands.
-        covariance_RR: of the rungs' accuracies, for the test of lack of fit.
-        freedom: degrees of freedom of the seeds' part of the covariance; None if it has none.
+        covariance: of the rungs' accuracies with its degrees of freedom, for the test of lack of fit.
     """
     x = np.asarray(lengths, dtype=np.float64)
     y, weights = np.asarray(means_R, dtype=np.float64), np.asarray(weights_R, dtype=np.float64)
-    whiten, exact = np.diag(np.sqrt(weights)), _whitener(covariance_RR)
+    whiten, exact = np.diag(np.sqrt(weights)), None if covariance is None else _whitener(covariance[0])
     places = np.geomspace(x.min(), x.max(), _PLACES)
     made = []
     for shape in (SHAPES[name] for name in names):
@@ -78,10 +78,11 @@ def compare_shapes(
             bands = fit(shape.name, x, drawn_BR, whiten).at(places)
         made.append(
             ShapeFit(
-                shape.name, shape.formula, shape.num_parameters, r_squared(y, fitted, weights),
+                shape.name, shape.formula, shape.num_parameters, found.formula_parameters(),
+                r_squared(y, fitted, weights),
                 _aicc(float(found.squares_B[0]) / weights.mean(), len(x), shape.num_parameters), None,
                 _left_out(shape.name, x, y, weights),
-                None if exact is None else _lack_of_fit(shape.name, x, y, exact, freedom),
+                None if exact is None or covariance is None else _lack_of_fit(shape.name, x, y, exact, covariance[1]),
                 _curve(places, curve, bands, confidence),
             )
         )  # fmt: skip
@@ -140,24 +141,20 @@ def _left_out(name: str, x: Array, y: Array, weights: Array) -> float | None:
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
-def _whitener(covariance_RR: Array | None) -> Array | None:
+def _whitener(covariance_RR: Array) -> Array | None:
     """The inverse of a Cholesky factor; None of a matrix that has no inverse worth the name."""
-    if covariance_RR is None:
-        return None
     values = np.linalg.eigvalsh(covariance_RR)
     if values[-1] <= 0 or values[0] < 1e-10 * values[-1]:
         return None
     return np.asarray(np.linalg.inv(np.linalg.cholesky(covariance_RR)))
 
 
-def _lack_of_fit(name: str, x: Array, y: Array, whiten_RR: Array, freedom: int | None) -> float | None:
-    """Chance of so large a generalised sum of squared residuals: chi-squared, or F with an estimated seeds' part."""
+def _lack_of_fit(name: str, x: Array, y: Array, whiten_RR: Array, freedom: int) -> float | None:
+    """Chance of so large a generalised sum of squared residuals; None of a shape that goes through every rung."""
     rest = len(np.unique(x)) - SHAPES[name].num_parameters
     if rest < 1:
         return None
     squares = float(fit(name, x, y, whiten_RR).squares_B[0])
-    if freedom is None:
-        return float(stats.chi2.sf(squares, rest))
     return float(stats.f.sf(squares / rest, rest, freedom))
 
 

@@ -31,14 +31,24 @@ def beside_of(name: str, benchmarks: Sequence[Mapping[str, Any]], confidence: fl
             laws[benchmark] = law.as_dict()
             said.append(f"the paper, {benchmark}: {points_words(law, confidence)}")
     ours = [_ours(entry) for entry in benchmarks]
-    for entry in ours:
-        said += _compared(entry, laws)
+    compared = {entry["benchmark"]: line for entry in ours if (line := _compared(entry, laws)) is not None}
+    said += [f"here, {name_here}: {line}" for name_here, line in compared.items()]
     return {
         "experiment": name, "title": found.title, "question": found.question, "origin": found.origin,
         "error_points": found.error_points, "caveat": found.caveat, "source": load_paper().source,
-        "rows": rows, "laws": laws, "ours": ours, "writing": [one.model_dump() for one in found.writing],
+        "rows": rows, "laws": laws, "ours": ours, "compared": compared,
+        "writing": [one.model_dump() for one in found.writing],
         "claims": list(found.claims), "said": [f"{line[:1].upper()}{line[1:]}." for line in said],
     }  # fmt: skip
+
+
+def beside_lines(benchmark: str, beside: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The verdict's sentences on one benchmark of ours beside the paper."""
+    return [
+        f"{benchmark}: beside the paper's experiment {entry['experiment']}: {entry['compared'][benchmark]}."
+        for entry in beside
+        if benchmark in entry["compared"]
+    ]
 
 
 def law_of_points(figures: Sequence[Point], error_points: float, confidence: float) -> Any:
@@ -75,23 +85,23 @@ def _ours(entry: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _compared(entry: Mapping[str, Any], laws: Mapping[str, Any]) -> list[str]:
-    """What our slope says beside the paper's."""
+def _compared(entry: Mapping[str, Any], laws: Mapping[str, Any]) -> str | None:
+    """What our slope says beside the paper's; None where one of them is not there."""
     slope = entry["slope"]
     if slope is None or not laws:
-        return []
+        return None
     found = Interval(**slope)
-    own = f"here, {entry['benchmark']}: {in_points(found.estimate)} a doubling {span(slope)}"
+    own = f"{in_points(found.estimate)} a doubling {span(slope)}"
     if entry["same"] in laws:
         theirs = float(laws[entry["same"]]["slope"])
         if found.low is None or found.high is None:
-            return [f"{own}; without an interval it cannot be compared with the paper's {in_points(theirs)}"]
+            return f"{own}; without an interval it cannot be compared with the paper's {in_points(theirs)}"
         inside = "inside" if not found.excludes(theirs) else "outside"
-        return [f"{own}; the paper's {in_points(theirs)} on the same benchmark lie {inside} this interval"]
+        return f"{own}; the paper's {in_points(theirs)} on the same benchmark lie {inside} this interval"
     if not found.excludes(0.0):
         direction = "no effect of length was found here, where the paper has one"
     elif all((law["slope"] > 0) == (found.estimate > 0) for law in laws.values()):
         direction = "the direction is that of the paper"
     else:
         direction = "the direction is not that of the paper"
-    return [f"{own}; another benchmark than the paper's, so that sizes cannot be compared: {direction}"]
+    return f"{own}; another benchmark than the paper's, so that sizes cannot be compared: {direction}"

@@ -26,7 +26,11 @@ QUANTITIES = {
 }
 """What a length may stand for; the first is what a ladder varies."""
 _MAIN = "sample_tokens"
-_RIVALS = ("tokens", "unique_problems")  # that the verdict speaks of; the others are on the page
+_RIVALS = ("tokens", "steps", "unique_problems")  # that the verdict speaks of; the others are on the page
+# Kinds of arms that differ in amounts alone; of others (shuffled, masked, harder) no amount explains the difference.
+_AMOUNTS = (
+    "ladder", "same_problems", "token_matched", "step_matched", "problem_matched", "repeated", "single_long", "steps",
+)  # fmt: skip
 _SHAPE_DRAWS = 1000
 
 
@@ -60,25 +64,37 @@ def law_of(
     seeds, y = stacked
     seed = derive_seed(0, f"law {name}")
     law = fit_law(lengths, y, confidence, seed=seed)
-    covariance, freedom = rung_covariance(y) if y.shape[2] > 1 else (None, None)
     shapes = compare_shapes(
-        lengths, y.mean(axis=(1, 2)), np.array(law.weights), confidence=confidence, covariance_RR=covariance,
-        freedom=freedom, drawn_BR=None if law.slope.low is None else draw_rungs(y, _SHAPE_DRAWS, seed),
+        lengths, y.mean(axis=(1, 2)), np.array(law.weights), confidence=confidence, covariance=rung_covariance(y),
+        drawn_BR=None if law.slope.low is None else draw_rungs(y, _SHAPE_DRAWS, seed),
     )  # fmt: skip
     said = told_apart(shapes, len(lengths), confidence) if len(lengths) > 2 else []
-    return {**law.as_dict(), "seeds": seeds, "lengths": lengths, "shapes": as_dicts(shapes), "said": said,
-            "turn": _turn(law)}  # fmt: skip
+    return {
+        **law.as_dict(), "seeds": seeds, "questions": y.shape[2], "lengths": lengths, "shapes": as_dicts(shapes),
+        "said": said, "turn": _turn(law),
+    }  # fmt: skip
 
 
 def _stacked(names: Sequence[str], grades: Mapping[str, Grades]) -> tuple[list[int], Array] | None:
-    """(seeds that all arms have, their grades as arms × seeds × questions); None if they cannot be laid together."""
+    """(seeds that all arms have, their grades as arms × seeds × questions); None if they cannot be laid together.
+
+    Questions are those that every arm has grades of.
+    """
     cells = [grades[name] for name in names if name in grades]
-    if len(cells) != len(names) or not cells or any(cell.questions != cells[0].questions for cell in cells):
+    if len(cells) != len(names) or not cells:
         return None
+    shared = set.intersection(*(set(cell.questions) for cell in cells))
+    questions = [question for question in cells[0].questions if question in shared]
     seeds = [seed for seed in cells[0].seeds if all(seed in cell.seeds for cell in cells)]
-    if not seeds:
+    if not seeds or not questions:
         return None
-    return seeds, np.stack([cell.y_SQ[[cell.seeds.index(seed) for seed in seeds]] for cell in cells])
+    return seeds, np.stack([_of(cell, seeds, questions) for cell in cells])
+
+
+def _of(cell: Grades, seeds: Sequence[int], questions: Sequence[str]) -> Array:
+    places = {question: at for at, question in enumerate(cell.questions)}
+    rows = [cell.seeds.index(seed) for seed in seeds]
+    return np.asarray(cell.y_SQ[np.ix_(rows, [places[question] for question in questions])])
 
 
 def _turn(law: Law) -> str | None:
@@ -115,20 +131,20 @@ def predictors_of(
     training: Mapping[str, Mapping[str, Any]],
     confidence: float,
 ) -> dict[str, Any] | None:
-    """What accuracy follows, over the rungs alone and over all trained arms; None without three rungs."""
+    """What accuracy follows, over the rungs alone and over all trained arms; None of fewer than three and four."""
     known = {name: quantities_of(values) for name, values in training.items() if values and name in grades}
     rungs = [arm.name for arm, _ in series if arm.name in known]
-    if len(rungs) < 3:
-        return None
-    everyone = [arm.name for arm in arms if arm.name in known]
+    everyone = [arm.name for arm in arms if arm.name in known and arm.kind in _AMOUNTS]
     made: dict[str, Any] = {"names": QUANTITIES}
-    for label, names in (("rungs", rungs), ("all", everyone)):
+    for label, names in (("rungs", rungs if len(rungs) > 2 else []), ("all", everyone if len(everyone) > 3 else [])):
         shared = [key for key in QUANTITIES if all(key in known[name] for name in names)]
         stacked = _stacked(names, grades)
         if _MAIN not in shared or stacked is None or (label == "all" and len(names) == len(rungs)):
             continue
         amounts = {key: [known[name][key] for name in names] for key in shared}
         found = compare_predictors(amounts, stacked[1], _MAIN, confidence)
+        if _MAIN in found.constant:  # all samples have one length: a question of something else
+            continue
         made[label] = {**found.as_dict(), "arms": names, "amounts": amounts,
                        "said": predictor_lines(found, _MAIN, QUANTITIES)}  # fmt: skip
     return made if len(made) > 1 else None

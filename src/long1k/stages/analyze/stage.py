@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError
-from long1k.stages.analyze.beside import beside_of
+from long1k.stages.analyze.beside import beside_lines, beside_of
 from long1k.stages.analyze.budgets import budgets_of
 from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, describe, grades_of, training_of
 from long1k.stages.analyze.contrasts import contrasts_of, without_common
@@ -105,16 +105,17 @@ def analyze(
         else:
             benchmarks.append(made)
     correct(benchmarks)
+    beside = [beside_of(name, benchmarks, confidence) for name in paper]
     for entry in benchmarks:
         missing = _missing(entry, cells)
-        entry["verdict"] = [*entry.pop("_verdict")(), *missing]
+        entry["verdict"] = [*entry.pop("_verdict")(), *beside_lines(entry["benchmark"], beside), *missing]
     findings = {
         **study,
         "confidence": confidence,
         "benchmarks": benchmarks,
         "data": {name: data_of(path, root) for name, path in data.items()},
         "published": [published_of(name, *paths, confidence, root) for name, paths in published.items()],
-        "paper": [beside_of(name, benchmarks, confidence) for name in paper],
+        "paper": beside,
         "outputs": _outputs(cells, arms, published, confidence, tokenizer),
         "ledger": ledger_of(_way(cells, published, data, root), root),
     }
@@ -218,7 +219,7 @@ def _benchmark(
         "contrasts": contrasts,
     }  # fmt: skip
     made["_verdict"] = lambda: [
-        *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training) if rungs else ""),
+        *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training)),
         *law_lines(name, law, predictors),
         *_once(name, grades),
         *(f"{name}: {a} and {b} have no question in common and are not compared." for a, b in apart),
