@@ -284,7 +284,11 @@ def slope_table(studies: int) -> Iterator[str]:
 def bootstrap_table(studies: int) -> Iterator[str]:
     """The bootstrap, which the analysis shows beside its own p where there is one seed."""
     yield "| bootstrap of a difference | covered | false alarms at 5 % |\n|---|---|---|"
-    several = {f"{n} seeds, 200 questions × 1, luck 0.1": World(200, 1, n, 0.6, 1.5, 0.1) for n in (2, 3, 5, 10)}
+    several = {
+        f"{seeds} seeds, 200 questions × 1, luck {luck:g}": World(200, 1, seeds, 0.6, 1.5, luck)
+        for luck in (0.1, 0.5)
+        for seeds in (2, 3, 5, 10)
+    }
     for name, world in {**CLUSTERED, **several}.items():
         covered, alarms = counted(studies, 4, bootstraps(world))
         yield f"| {name} | {percent(covered)} | {percent(alarms)} |"

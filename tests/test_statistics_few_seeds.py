@@ -126,7 +126,7 @@ def test_seeds_that_agree_by_chance_do_not_make_the_interval_vanish() -> None:
     assert found.high is not None
     assert alone.high is not None
     inside = crossed_mean(y, bounds=(0.0, 1.0))
-    wilson = stats.binomtest(10, 120).proportion_ci(0.95, "wilson")
+    wilson = stats.binomtest(20, 240).proportion_ci(0.95, "wilson")
     assert (inside.low, inside.high) == pytest.approx((wilson.low, wilson.high))
     assert found.high - found.estimate >= 0.499 * (alone.high - alone.estimate)
 

@@ -74,10 +74,10 @@ def bootstrap(
     """Mean difference b - a of two arms; questions are resampled in pairs, training seeds of each arm for themselves.
 
     With one seed an arm the bootstrap is the studentised one over questions (Davison & Hinkley, "Bootstrap Methods and
-    their Application", 1997, ch. 5.2.1).  With more it is the basic one over both levels (ch. 3.8 and 5.2), the
-    variance that is lost by resampling few brought back by S / (S - 1); it knows no degrees of freedom, so with two or
-    three seeds it covers less than it says (docs/statistics.md) and ``rates.weighted_mean`` is to be preferred.  None
-    where nothing could vary: a single question.
+    their Application", 1997, ch. 5.2.1).  With more it is the plain one over both levels (ch. 3.8 and 5.2), what
+    is lost by resampling few brought back by S / (S - 1) and what stands in both levels counted once; it knows no
+    degrees of freedom, so with few seeds that differ it covers less than it says (docs/statistics.md) and
+    ``rates.weighted_mean`` is to be preferred.  None where nothing could vary: a single question.
 
     Args:
         a_SQ, b_SQ: shape (seeds, questions), the same questions; numbers of seeds may differ.
@@ -99,6 +99,7 @@ def bootstrap(
     # Over questions: one difference a question.  Over seeds: one deviation a seed.  The levels are crossed, so their
     # deviations add.
     by_question = b.mean(axis=0) - a.mean(axis=0) - estimate
+    by_seed = [deviation for deviation in (_of_seeds(b), -_of_seeds(a)) if deviation.size > 1]
     studentised = len(a) == len(b) == 1
     error = float(by_question.std(ddof=1)) / np.sqrt(questions)
     if studentised and error < 1e-12 * max(1.0, abs(estimate)):
@@ -114,17 +115,27 @@ def bootstrap(
                 total = np.nan_to_num(error * picked.mean(axis=1) / spread, nan=0.0, posinf=1e9, neginf=-1e9)
         else:
             total = np.sqrt(questions / (questions - 1)) * picked.mean(axis=1)
-            for arm, sign in ((b, 1.0), (a, -1.0)):
-                seeds = arm.shape[0]
-                if seeds > 1:
-                    deviation = arm.mean(axis=1) - arm.mean()
-                    chosen = rng.integers(0, seeds, (stop - start, seeds))
-                    total += sign * np.sqrt(seeds / (seeds - 1)) * deviation[chosen].mean(axis=1)
+            for deviations in by_seed:
+                total += deviations[rng.integers(0, len(deviations), (stop - start, len(deviations)))].mean(axis=1)
         drawn[start:stop] = total
-    tail = (1 - confidence) / 2
-    low, high = estimate - np.quantile(drawn, 1 - tail), estimate - np.quantile(drawn, tail)
+    # The same distance to both sides, so that interval and p say the same.
+    half = float(np.quantile(np.abs(drawn), confidence))
     beyond = int((np.abs(drawn) >= abs(estimate) - 1e-12).sum())
-    return Resampled(estimate, float(low), float(high), (beyond + 1) / (resamples + 1), resamples)
+    return Resampled(estimate, estimate - half, estimate + half, (beyond + 1) / (resamples + 1), resamples)
+
+
+def _of_seeds(arm: Array) -> Array:
+    """Deviations of an arm's seeds, of the variance that seeds alone add: what varies beyond seed and question is in
+    the questions' part already."""
+    seeds, questions = arm.shape
+    deviation = np.asarray(arm.mean(axis=1) - arm.mean())
+    if seeds < 2:
+        return deviation
+    left = arm - arm.mean(axis=0) - deviation[:, None]
+    shown = float((deviation**2).sum()) / (seeds - 1)
+    rest = float((left**2).sum()) / ((seeds - 1) * (questions - 1)) / questions
+    own = max(shown - rest, 0.0) / shown if shown > 0 else 0.0
+    return np.asarray(np.sqrt(own * seeds / (seeds - 1)) * deviation)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

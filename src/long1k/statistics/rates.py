@@ -92,12 +92,15 @@ def crossed_mean(y_SQ: Array, confidence: float = 0.95, bounds: tuple[float, flo
     spread = share * (1 - share)
     if spread == 0:  # by rounding
         return interval_of(parts, confidence)
-    # Of outputs that are right or wrong, as many independent ones are the least that can be known of their rate; of
-    # one output a question it is all: Wilson's own interval.
     binary = bool(np.isin(y, bounds).all())
-    ratio = float(special.ndtri(0.5 + confidence / 2)) ** 2 / y.size if binary else 0.0
-    if len(y) > 1 or not binary:
-        ratio = max(ratio, (_half_width(parts, confidence) / (most - least)) ** 2 / spread)
+    wilson = float(special.ndtri(0.5 + confidence / 2)) ** 2 / y.size
+    if len(y) == 1 and binary:  # one output a question: Wilson's own interval
+        ratio = wilson
+    else:
+        ratio = (_half_width(parts, confidence) / (most - least)) ** 2 / spread
+        # However much seeds and questions agree by chance, so many outputs do not know their rate better than
+        # twice as many independent ones.
+        ratio = max(ratio, wilson / 2) if binary else ratio
     centre = (share + ratio / 2) / (1 + ratio)
     half = float(np.sqrt(ratio * spread + ratio**2 / 4)) / (1 + ratio)
     low, high = (least + (most - least) * min(max(edge, 0.0), 1.0) for edge in (centre - half, centre + half))
