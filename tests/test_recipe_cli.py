@@ -450,7 +450,7 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
     "unknown benchmark": ("predict {pool} --benchmark math50 -o {out}", 2, "did you mean 'math500'?"),
     "option without =": ("predict {pool} --benchmark micro --option x -o {out}", 2, "expected key=value"),
     "unknown option": ("predict {pool} --benchmark micro --option cuont=1 -o {out}", 2, "did you mean 'count'?"),
-    "no checkpoint": ("predict absent --benchmark micro -o {out}", 1, "no tokenizer folder absent"),
+    "no checkpoint": ("predict absent --benchmark micro -o {out}", 1, "there is no folder absent"),
     "train on nothing": ("train absent --model {model} -o {out}", 1, "there is no folder absent"),
     "unknown training key": ("train {pool} --model {model} --set epoch=1 -o {out}", 2, "did you mean 'epochs'?"),
     "import of nothing": ("import absent.jsonl -o {out}", 1, "there is no file absent.jsonl"),
