@@ -15,7 +15,8 @@ from long1k.statistics.draws import draw_rungs, freedom_of, percentiles, rung_co
 from long1k.statistics.forms import SHAPES, fit
 from long1k.statistics.predictors import compare_predictors, predictor_lines
 from long1k.statistics.published import find_turn, fit_points, fit_two, points_words
-from long1k.statistics.scaling import fit_law
+from long1k.statistics.rates import weighted_mean
+from long1k.statistics.scaling import fit_law, weighted_sum
 from long1k.statistics.shapes import NEAR, as_dicts, compare_shapes, extra_charge, told_apart
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
@@ -179,6 +180,18 @@ def test_degrees_of_freedom_lie_between_one_rungs_and_all_of_them(values: list[f
     assert freedom_of(np.array([4.0]), seeds) == pytest.approx(seeds - 1)
     assert freedom_of(np.full(5, 2.0), seeds) == pytest.approx(5 * (seeds - 1))
     assert freedom_of(np.zeros(3), seeds) == seeds - 1
+
+
+def test_with_two_seeds_the_spreads_of_all_rungs_count() -> None:
+    y = grades(CURVES["flat"], seeds=2, questions=3000, seed_sd=0.05)
+    weights = np.array([-1.0, 0, 0, 0, 0, 0, 1.0])
+    found = weighted_sum(y, weights)
+    variances = y.mean(axis=2)[[0, 6]].var(axis=1, ddof=1) / 2
+    wanted = stats.t.ppf(0.975, freedom_of(variances, 2)) * np.sqrt(variances.sum())
+    assert found.high - found.estimate == pytest.approx(wanted, rel=0.1)  # type: ignore[operator]
+    assert found.estimate == pytest.approx(weights @ y.mean(axis=(1, 2)))
+    three = grades(CURVES["flat"], seeds=3)
+    assert weighted_sum(three, weights) == weighted_mean(three, weights)
 
 
 def test_the_law_covers_with_few_seeds_and_says_so_no_more_than_it_may() -> None:

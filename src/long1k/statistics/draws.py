@@ -34,14 +34,14 @@ def draw_rungs(grades_RSQ: Array, num_draws: int, seed: int) -> Array:
         shown_R = y.mean(axis=2).var(axis=1, ddof=1) / num_seeds
         freedom = freedom_of(shown_R, num_seeds)
         # What is left beyond seed and question is in the resampled questions already.
-        variance_R = np.maximum(0.0, shown_R - _rest_variances(y) / (num_seeds * num_questions))
+        variance_R = np.maximum(0.0, shown_R - rest_variances(y) / (num_seeds * num_questions))
         normal_BR = rng.standard_normal((num_draws, len(y)))
         chi_B1 = np.sqrt(rng.chisquare(freedom, size=(num_draws, 1)) / freedom)
         drawn_BR = drawn_BR + normal_BR * np.sqrt(variance_R) / chi_B1
     return np.asarray(drawn_BR)
 
 
-def _rest_variances(y_RSQ: Array) -> Array:
+def rest_variances(y_RSQ: Array) -> Array:
     """Variance beyond seed and question in each rung, shape (rungs,); at least two seeds and two questions."""
     _, num_seeds, num_questions = y_RSQ.shape
     rest = (
@@ -110,7 +110,7 @@ def rung_covariance(grades_RSQ: Array) -> tuple[Array, int] | None:
     covariance = np.atleast_2d(np.cov(by_question_RQ, ddof=1)) / num_questions * (num_questions - 1) / freedom
     if num_seeds == 1:
         return covariance, freedom
-    noise = _rest_variances(y).mean()
+    noise = rest_variances(y).mean()
     between = y.mean(axis=2).var(axis=1, ddof=1).mean()
     seeds = max(0.0, float(between) - float(noise) / num_questions) / num_seeds
     return covariance + seeds * np.eye(num_rungs), min(freedom, num_rungs * (num_seeds - 1))

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from long1k.statistics.rates import Array, Interval, weighted_mean
-from long1k.statistics.scaling import r_squared, solver
+from long1k.statistics.rates import Array, Interval
+from long1k.statistics.scaling import r_squared, solver, weighted_sum
 
 SAME = 0.999
 """Correlation from which two quantities are one and the same to these arms."""
@@ -117,7 +117,7 @@ def _alone(name: str, x: Array, y: Array, confidence: float) -> Alone:
         foretold = design[at] @ (solver(design[rest], weights[rest]) @ means[rest])
         errors.append(100 * (foretold - means[at]))
     return Alone(
-        name, weighted_mean(y, solve[1], confidence), r_squared(means, design @ (solve @ means)),
+        name, weighted_sum(y, solve[1], confidence), r_squared(means, design @ (solve @ means)),
         float(np.sqrt(np.mean(np.square(errors)))) if len(errors) == len(x) else None,
     )  # fmt: skip
 
@@ -131,7 +131,7 @@ def _pair(first: str, second: str, x: Array, z: Array, y: Array, confidence: flo
     if inflation is None or inflation > APART or len(x) < 4:
         return Pair(first, second, correlation, inflation, condition, None, None)
     solve = solver(design, np.ones(len(x)))
-    slopes = [weighted_mean(y, solve[at], confidence) for at in (1, 2)]
+    slopes = [weighted_sum(y, solve[at], confidence) for at in (1, 2)]
     means = y.mean(axis=(1, 2))
     return Pair(
         first, second, correlation, inflation, condition, slopes[0], slopes[1], r_squared(means, design @ solve @ means)

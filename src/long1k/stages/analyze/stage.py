@@ -211,8 +211,9 @@ def _benchmark(
         next(one for one in shown if one["name"] == arm.name)["law_tokens"] = length
     law = law_of(series, grades, confidence, name)
     predictors = predictors_of(series, arms, grades, training, confidence)
-    contrasts = contrasts_of(arms, rungs, grades, training, confidence)
-    apart = without_common(arms, rungs, grades, training)
+    ladder = [arm for arm in rungs if arm.role == "rung"]  # sets are compared by their own contrasts
+    contrasts = contrasts_of(arms, ladder, grades, training, confidence)
+    apart = without_common(arms, ladder, grades, training)
     questions = max(len(one.questions) for one in grades.values())
     made: dict[str, Any] = {
         "benchmark": name, "questions": questions, "arms": shown, "law": law, "predictors": predictors,
