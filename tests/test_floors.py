@@ -64,6 +64,11 @@ TOP = (
     "arms",
     "arm_kinds",
     "balance_table",
+    "cli_outputs",
+    "outputs_text",
+    "cli_compare",
+    "compare",
+    "compare_effects",
 )
 HEAVY = ("torch", "transformers", "trl", "datasets", "accelerate", "vllm", "ray", "deepspeed", "huggingface_hub")
 

@@ -12,10 +12,12 @@ import typer
 
 from long1k import __version__
 from long1k.cli_common import Address, ExecutorKind, TokenizerOption, Workers
+from long1k.cli_compare import add_commands as add_compare_commands
 from long1k.cli_curve import add_commands as add_curve_commands
 from long1k.cli_data import add_commands as add_data_commands
 from long1k.cli_distill import add_commands as add_distill_commands
 from long1k.cli_doctor import add_commands as add_doctor_commands
+from long1k.cli_outputs import add_commands as add_outputs_commands
 from long1k.cli_paper import add_commands as add_paper_commands
 from long1k.cli_plan import add_commands as add_plan_commands
 from long1k.cli_pool import add_commands as add_pool_commands
@@ -101,6 +103,8 @@ add_pool_commands(app)
 add_data_commands(app)
 add_plan_commands(app)
 add_paper_commands(app)
+add_outputs_commands(app)
+add_compare_commands(app)
 
 
 @app.command(epilog="Example:  long1k analyze runs/quickstart")

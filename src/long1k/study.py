@@ -305,7 +305,8 @@ def _analyze(
     return analyze(
         study.root / "analyze", cells, infos, study=about, published=published, data=data,
         paper=recipe.paper, confidence=recipe.confidence, budgets=None if budgets is None else budgets.model_dump(),
-        curves=_curves(study, cells), root=study.root,
+        curves=_curves(study, cells), root=study.root, pool=study.pool, base=study.base,
+        tokenizer=study.chat.tokenizer,
     )  # fmt: skip
 
 

@@ -92,12 +92,15 @@ def extract_parts(text: str, num_parts: int) -> list[Extracted | None]:
         raise ValueError(f"num_parts must be at least 1, got {num_parts}")
     if num_parts == 1 and (only := extract_answer(text)) is not None:
         return [only]  # the last answer of the text, whatever labels it has
-    labels = list(_LABEL.finditer(text))
-    sections: dict[int, tuple[int, int]] = {}
-    for index, label in enumerate(labels):
-        end = labels[index + 1].start() if index + 1 < len(labels) else len(text)
-        sections[int(label["number"])] = (label.end(), end)
+    sections = {number: (start, end) for number, start, end in labelled_sections(text)}
     return [_from_section(text, *sections[i]) if i in sections else None for i in range(1, num_parts + 1)]
+
+
+def labelled_sections(text: str) -> list[tuple[int, int, int]]:
+    """(label's number, start, end) of every section of `text` that a label opens, in the order of the text."""
+    labels = list(_LABEL.finditer(text))
+    starts = [label.start() for label in labels] + [len(text)]
+    return [(int(label["number"]), label.end(), starts[at + 1]) for at, label in enumerate(labels)]
 
 
 def _from_section(text: str, start: int, end: int) -> Extracted | None:

@@ -15,6 +15,7 @@ from typing import Any
 from long1k.errors import DataError
 from long1k.reporting import charts, laws, page, samples, text  # what draws and fills in loads when a page is made
 from long1k.reporting.curves import curve_chart
+from long1k.reporting.outputs import output_sections
 from long1k.rows import STATUSES
 from long1k.tables import (
     MANIFEST,
@@ -129,10 +130,24 @@ def _context(root: Path, findings: Mapping[str, Any], made: Mapping[str, Any]) -
             for arm, entry in (findings.get("data") or {}).items() for group in entry.get("groups") or []
         ],
         "paper": [laws.paper_context(entry) for entry in findings.get("paper") or []],
+        "writing": output_sections(findings.get("outputs") or []), "ledger": _ledger(findings.get("ledger") or []),
         "published": published, "collects": _collects(root), "samples": _samples(root, findings),
         "budgets": _budgets(findings.get("budgets")),
         "outputs": _outputs(root, benchmarks) + answers, "made": made, "statuses": STATUSES,
     }  # fmt: skip
+
+
+def _ledger(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The truncation ledger; tables of which the same is said stand in one line, their rows added up."""
+    merged: dict[tuple[str, ...], dict[str, Any]] = {}
+    for line in lines:
+        known = (line["stage"], line["note"], str(line["cut"] is None), str(bool(line["cut"] or line["left_out"])))
+        # What was cut is told table by table: which one, is the news.
+        key = (*known, line["folder"]) if line["cut"] or line["left_out"] or line["reasons"] else known
+        one = merged.setdefault(key, {**line, "rows": 0, "folders": []})
+        one["rows"] += line["rows"]
+        one["folders"].append(line["folder"])
+    return [{**one, "folder": text.join_paths([f"{path}/" for path in one["folders"]])} for one in merged.values()]
 
 
 def _verdict(findings: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, describe, grades_
 from long1k.stages.analyze.contrasts import contrasts_of, without_common
 from long1k.stages.analyze.data import data_of, data_verdict
 from long1k.stages.analyze.law import amount, law_lines, law_of, num_terms, predictors_of, series_of
+from long1k.stages.analyze.ledger import ledger_of
+from long1k.stages.analyze.outputs import outputs_of
 from long1k.stages.analyze.published import published_of
 from long1k.stages.analyze.tests import correct, variance_of
 from long1k.statistics.rates import crossed_mean
@@ -32,6 +34,7 @@ from long1k.tables import (
     read_manifest,
     write_atomic,
 )
+from long1k.tokens import Tokenizer
 
 STAGE = "analyze/2"
 FINDINGS = "findings.json"
@@ -50,6 +53,9 @@ def analyze(
     budgets: Mapping[str, Any] | None = None,
     curves: Mapping[tuple[str, int], Path] | None = None,
     root: Path,
+    pool: Path | None = None,
+    base: Path | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Manifest:
     """Write findings.json; a finished analysis of the same scores is left alone.
 
@@ -61,6 +67,9 @@ def analyze(
         budgets: which benchmarks make curves of accuracy against tokens (see ``budgets_of``), or None.
         curves: for each (arm, seed) the folder of its outputs cut at smaller limits.
         root: paths in the findings are relative to it.
+        pool: the trace pool, where it lies in another run.
+        base: the folder of the base model, where it lies in another run.
+        tokenizer: counts published outputs that came without token counts.
 
     Raises:
         DataError: there is nothing to analyze.
@@ -80,6 +89,8 @@ def analyze(
             folder = getattr(c, kind)
             if folder is not None:
                 inputs[f"{c.benchmark}/{c.arm}/{c.seed}/{kind}"] = read_manifest(folder).digest
+    if published and tokenizer is not None:
+        settings["tokenizer"] = tokenizer.digest
     for name, (predictions, scores) in published.items():
         inputs[f"published/{name}/predictions"] = read_manifest(predictions).digest
         inputs[f"published/{name}/scores"] = read_manifest(scores).digest
@@ -109,6 +120,8 @@ def analyze(
         "data": {name: data_of(path, root) for name, path in data.items()},
         "published": [published_of(name, *paths, confidence, root) for name, paths in published.items()],
         "paper": beside,
+        "outputs": _outputs(cells, arms, published, confidence, tokenizer),
+        "ledger": ledger_of(_way(cells, published, data, pool or root / "collect", base or root / "base"), root),
     }
     at_equal_tokens = budgets_of(budgets, cells, arms, curves or {}, confidence) if budgets else None
     if at_equal_tokens is not None:
@@ -129,6 +142,39 @@ def analyze(
         out, stage=STAGE, config=settings, inputs=inputs, digest=digest_json(findings), files=[out / FINDINGS],
         started=started, rows_in=len(inputs), rows_out=len(inputs),
     )  # fmt: skip
+
+
+def _outputs(
+    cells: Sequence[Cell],
+    arms: Sequence[ArmInfo],
+    published: Mapping[str, tuple[Path, Path]],
+    confidence: float,
+    tokenizer: Tokenizer | None,
+) -> list[dict[str, Any]]:
+    """What the models wrote, arm by arm, with each arm's role and length."""
+    tables = [(cell.scores, cell.predictions) for cell in cells]
+    tables += [(scores, predictions) for predictions, scores in published.values()]
+    found = outputs_of(tables, confidence=confidence, count=None if tokenizer is None else tokenizer.count)
+    of = {arm.name: {"role": arm.role, "target_tokens": arm.target_tokens} for arm in arms}
+    return [
+        {**one, "arms": [{**arm, **of.get(arm["name"], {"role": "published", "target_tokens": None})}
+                         for arm in one["arms"]]}
+        for one in found
+    ]  # fmt: skip
+
+
+def _way(
+    cells: Sequence[Cell], published: Mapping[str, tuple[Path, Path]], data: Mapping[str, Path], pool: Path, base: Path
+) -> list[tuple[str, Path]]:
+    """Every table along the way from traces to outputs, each once."""
+    way = [("collect", base / "collect"), ("synthesize", base / "synthesize"), ("train", base / "train"),
+           ("collect", pool)]  # fmt: skip
+    way += [("synthesize", path) for path in data.values()]
+    way += [("synthesize", cell.examples) for cell in cells if cell.examples is not None]
+    way += [("train", cell.checkpoint) for cell in cells if cell.checkpoint is not None]
+    way += [("predict", cell.predictions) for cell in cells]
+    way += [("predict", predictions) for predictions, _ in published.values()]
+    return list(dict.fromkeys(way))
 
 
 def _benchmark(

@@ -1,0 +1,132 @@
+"""The command that lays two runs side by side: compare."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_WIDTH = 110
+_SHOWN_CHARS = 48
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="A run, an arm's or seed's folder in one, or a folder made by score.")],
+    b: Annotated[Path, typer.Argument(help="Another of the same kind. Effects are b minus a.")],
+    arm_a: Annotated[
+        str | None, typer.Option(help="Of a: one arm only (imported outputs: one run of the file).")
+    ] = None,
+    arm_b: Annotated[str | None, typer.Option(help="Of b: one arm only.")] = None,
+    flips: Annotated[int, typer.Option(min=0, help="Questions that turned, shown for each benchmark.")] = 10,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of lines: all questions that turned.")
+    ] = False,
+) -> None:
+    """Every difference of configuration, data, template and versions; the paired effect by benchmark; flips."""
+    from long1k.compare import differences, only, same_places, tables_of
+    from long1k.compare_effects import effects
+    from long1k.provenance import stage_of
+    from long1k.tables import read_manifest
+
+    sides = tables_of(a), tables_of(b)
+    shared = same_places(*sides)
+    pairs = [
+        (place, sides[0][place], sides[1][place])
+        for place in shared
+        if stage_of(read_manifest(sides[0][place])) == "score"
+    ]
+    found = {
+        "a": str(a), "b": str(b), "tables": len(shared), "differences": differences(a, b, *sides),
+        "only": only(*sides), "effects": effects(pairs, arm_a=arm_a, arm_b=arm_b, confidence=confidence),
+    }  # fmt: skip
+    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n".join(_lines(found, flips)), flush=True)
+
+
+def _lines(found: Mapping[str, Any], flips: int) -> Iterator[str]:
+    yield f"a: {found['a']}"
+    yield f"b: {found['b']}"
+    yield from _differences(found["differences"], found["tables"])
+    for side, places in found["only"].items():
+        if places:
+            more = f", and {len(places) - 4} more" if len(places) > 4 else ""
+            yield f"  only in {side}: {', '.join(places[:4])}{more}"
+    yield ""
+    if not found["effects"]:
+        yield "No scores of one benchmark on both sides: no effect can be told."
+    for effect in found["effects"]:
+        yield from _effect(effect, flips)
+
+
+def _differences(rows: Sequence[Mapping[str, Any]], tables: int) -> Iterator[str]:
+    if not rows:
+        yield f"No difference in how {tables:,} tables were made, nor in their content."
+        return
+    yield f"{len(rows)} differences in {tables:,} tables that both have"
+    category = ""
+    for row in rows:
+        if row["category"] != category:
+            category = row["category"]
+            yield f"  {category}"
+        each = "" if row["same"] else ", others in each"
+        many = "" if row["of_tables"] == 1 else f"  ({len(row['places'])} of {row['of_tables']} tables{each})"
+        yield f"    {row['stage']}: {row['key']}: {_value(row['a'])} → {_value(row['b'])}{many}"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "not set"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b", r"\1", " ".join(text.split()))  # commits and digests
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
+
+
+def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
+    from long1k.statistics.verdict import points, span
+
+    one, other = effect["arm_a"], effect["arm_b"]
+    yield f"{effect['benchmark']}: {other} − {one}" if one != other else f"{effect['benchmark']}: {one}, b − a"
+    left = ", ".join(f"{effect[f'only_{side}']:,} only in {side}" for side in "ab" if effect[f"only_{side}"])
+    yield f"  {effect['questions']:,} questions on both sides" + (f" ({left}, left out)" if left else "")
+    difference = effect["difference"]
+    if difference is None:
+        yield f"  {effect['why']}"
+        return
+    accuracy = effect["accuracy"]
+    reading = ""
+    if difference["low"] is not None:
+        zero = difference["low"] <= 0 <= difference["high"]
+        reading = ": no difference found" if zero else ": they differ"
+    yield (
+        f"  accuracy {100 * accuracy['a']:.1f} % → {100 * accuracy['b']:.1f} %, {points(difference['estimate'])} "
+        f"{span(difference)} ({100 * difference['confidence']:g} %, {effect['paired']}){reading}"
+    )
+    if effect["mcnemar"] is not None:
+        test = effect["mcnemar"]
+        turned = f"{test['gained']} became right, {test['lost']} wrong"
+        yield f"  one output a question: {turned}; McNemar's exact p {test['p']:.3g}"
+    failed, cut = effect["not_gradable"], effect["cut_frac"]
+    if failed["a"] or failed["b"]:
+        yield f"  not gradable, counted as not correct: {failed['a']:,} in a, {failed['b']:,} in b"
+    if cut["a"] or cut["b"]:
+        yield f"  cut at the limit: {100 * cut['a']:.1f} % in a, {100 * cut['b']:.1f} % in b"
+    for way in ("right", "wrong"):
+        rows = [row for row in effect["turned"] if row["turned"] == way]
+        yield f"  turned {way}: {len(rows)} questions" + (f", the first {flips}" if 0 < flips < len(rows) else "")
+        for row in rows[:flips]:
+            first = f"    {row['question_id']} {100 * row['a']:.0f} → {100 * row['b']:.0f} %  "
+            yield first + textwrap.shorten(row["question"], max(20, _WIDTH - len(first)), placeholder=" …")
+    yield ""
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put this file's command into the command line."""
+    app.command(
+        epilog="Example:  long1k compare runs/first runs/second      "
+        "long1k compare runs/quickstart/arms/L32 runs/quickstart/arms/L527"
+    )(compare)

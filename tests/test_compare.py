@@ -1,0 +1,180 @@
+"""Two runs side by side: every difference in how they were made, the paired effect, the questions that turned."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from long1k.cli import app
+from long1k.compare import differences, only, same_places, tables_of
+from long1k.compare_effects import effects
+from long1k.errors import DataError
+from long1k.rows import Prediction
+from long1k.stages.score import score
+from long1k.tables import MANIFEST, TableWriter, finish
+from test_outputs import prediction
+
+Right = Callable[[int, int], bool]
+
+
+def cell(folder: Path, right: Right, *, seed: int | None = 0, arm: str = "L64", questions: int = 40, samples: int = 1,
+         config: Mapping[str, Any] | None = None, answered: int | None = None) -> Path:  # fmt: skip
+    """Predictions and scores of one arm and seed: right(question, sample) decides each verdict."""
+    rows = [
+        prediction(
+            at * samples + n, f"q{at:02d}", f"so \\boxed{{{5 if right(at, n) else 6}}}", arm=arm, train_seed=seed,
+            prediction_id=f"y-{arm}-{seed}-{at}-{n}", sample_index=n, question=f"What is {at}?",
+        )
+        for at in range(questions if answered is None else answered)
+        for n in range(samples)
+    ]  # fmt: skip
+    settings = {"arm": arm, **(config or {"sampling": {"temperature": 0.0}})}
+    writer = TableWriter(folder / "predict" / "b", Prediction, stage="predict/9", config=settings, inputs={})
+    writer.write_part(0, rows)
+    writer.commit(1, {"items": len(rows)})
+    score(folder / "score" / "b" / "math", folder / "predict" / "b")
+    return folder / "score" / "b" / "math"
+
+
+def run_of(root: Path, right: Right, *, rate: float = 1e-5, seeds: tuple[int, ...] = (0, 1), arm: str = "L64") -> Path:
+    """A run of one arm: recipe, training folders, predictions, scores."""
+    for seed in seeds:
+        folder = root / "arms" / arm / f"seed-{seed}"
+        cell(folder, lambda at, n, seed=seed: right(at + 7 * seed, n), seed=seed, arm=arm)
+        (folder / "train").mkdir()
+        finish(
+            folder / "train", stage="train/1", config={"train": {"learning_rate": rate}, "seed": 100 + seed},
+            inputs={"examples": "e" * 64}, digest=f"{rate}{seed}", files=[], started=0.0, info={"steps": 12},
+        )  # fmt: skip
+    (root / "recipe.json").write_text(
+        json.dumps({"name": root.name, "train": {"learning_rate": rate}, "seeds": [0, 1]})
+    )
+    return root
+
+
+def keys(rows: list[dict[str, Any]], category: str) -> dict[str, tuple[Any, Any]]:
+    return {f"{row['stage']}:{row['key']}": (row["a"], row["b"]) for row in rows if row["category"] == category}
+
+
+def test_every_difference_is_told_once(tmp_path: Path) -> None:
+    a = run_of(tmp_path / "one", lambda at, n: at % 2 == 0)
+    b = run_of(tmp_path / "two", lambda at, n: at % 2 == 0, rate=2e-5)
+    for path in b.rglob(MANIFEST):
+        made = json.loads(path.read_text())
+        made["versions"]["torch"] = "99"
+        made["config"]["chat"] = {"template_text": "x"}
+        path.write_text(json.dumps(made))
+    found = differences(a, b, tables_of(a), tables_of(b))
+    assert keys(found, "recipe") == {"recipe:name": ("one", "two"), "recipe:train.learning_rate": (1e-5, 2e-5)}
+    assert keys(found, "configuration") == {"train:config.train.learning_rate": (1e-5, 2e-5)}
+    assert keys(found, "template") == {
+        f"{stage}:config.chat.template_text": (None, "x") for stage in ("predict", "score", "train")
+    }
+    assert {value[1] for value in keys(found, "versions").values()} == {"99"}
+    (rate,) = [row for row in found if row["key"] == "config.train.learning_rate"]
+    assert (len(rate["places"]), rate["of_tables"], rate["same"]) == (2, 2, True)
+    (content,) = [row for row in found if row["stage"] == "train" and row["key"] == "content"]
+    assert content["same"] is False
+
+
+def test_a_run_and_its_copy_do_not_differ(tmp_path: Path) -> None:
+    a = run_of(tmp_path / "one", lambda at, n: at % 2 == 0)
+    b = Path(shutil.copytree(a, tmp_path / "elsewhere" / "one"))
+    assert differences(a, b, tables_of(a), tables_of(b)) == []
+    text = CliRunner().invoke(app, ["compare", str(a), str(b)], catch_exceptions=False).output
+    assert "No difference in how 6 tables were made, nor in their content." in text
+    assert "no interval" in text
+
+
+def test_the_effect_is_paired_by_question_and_seed(tmp_path: Path) -> None:
+    a = run_of(tmp_path / "one", lambda at, n: at % 4 == 0)
+    b = run_of(tmp_path / "two", lambda at, n: at % 4 < 2)
+    sides = tables_of(a), tables_of(b)
+    places = [place for place in same_places(*sides) if "/score/" in place]
+    (effect,) = effects([(place, sides[0][place], sides[1][place]) for place in places])
+    assert effect["questions"] == 40
+    assert effect["difference"]["estimate"] == pytest.approx(0.25)
+    assert effect["difference"]["low"] < 0.25 < effect["difference"]["high"]
+    assert effect["paired"] == "by question and training seed (2 in common)"
+    assert effect["mcnemar"] is None
+    one = effects([(places[0], sides[0][places[0]], sides[1][places[0]])])[0]
+    assert one["mcnemar"] == {"gained": 10, "lost": 0, "p": pytest.approx(2 / 2**10)}
+    assert [row["turned"] for row in one["turned"]] == ["right"] * 10
+    assert one["turned"][0]["question"] == "What is 1?"
+
+
+def test_flips_of_both_ways_and_of_several_samples(tmp_path: Path) -> None:
+    a = cell(tmp_path / "a", lambda at, n: at < 20 and n < 3, samples=4)
+    b = cell(tmp_path / "b", lambda at, n: 15 <= at < 22, samples=4)
+    (effect,) = effects([("score", a, b)])
+    turned = {row["question_id"]: (row["turned"], row["a"], row["b"]) for row in effect["turned"]}
+    assert turned["q20"] == ("right", 0.0, 1.0)
+    assert turned["q00"] == ("wrong", 0.75, 0.0)
+    assert "q16" not in turned
+    assert (len(turned), effect["mcnemar"]) == (17, None)
+
+
+def test_one_model_stands_against_every_seed_and_other_seeds_are_averaged(tmp_path: Path) -> None:
+    base = cell(tmp_path / "base", lambda at, n: at % 2 == 0, seed=None)
+    two = [cell(tmp_path / f"s{seed}", lambda at, n, seed=seed: at % 3 == seed, seed=seed) for seed in (0, 1)]
+    other = cell(tmp_path / "s5", lambda at, n: at % 3 == 0, seed=5)
+    (effect,) = effects([("x", base, one) for one in two[:1]])
+    assert effect["paired"] == "by question"
+    grown = effects([("x", two[0], other), ("y", two[1], other)])[0]
+    assert grown["paired"] == "by question, means over training seeds: none in common"
+    against = effects([("x", base, two[0]), ("y", base, two[1])])[0]
+    assert against["paired"].startswith("by question; one model against every training seed")
+    assert against["difference"]["num_seeds"] == 2
+
+
+def test_questions_of_one_side_only_are_left_out_and_said(tmp_path: Path) -> None:
+    a = cell(tmp_path / "a", lambda at, n: True, answered=30)
+    b = cell(tmp_path / "b", lambda at, n: at % 2 == 0)
+    (effect,) = effects([("score", a, b)])
+    assert (effect["questions"], effect["only_a"], effect["only_b"]) == (30, 0, 10)
+    text = CliRunner().invoke(app, ["compare", str(a), str(b), "--flips", "2"], catch_exceptions=False).output
+    assert "30 questions on both sides (10 only in b, left out)" in text
+    assert "turned wrong: 15 questions, the first 2" in text
+
+
+def test_nothing_in_common_is_a_sentence(tmp_path: Path) -> None:
+    a, b = cell(tmp_path / "a", lambda at, n: True), cell(tmp_path / "b", lambda at, n: True, arm="L128")
+    run = run_of(tmp_path / "run", lambda at, n: True)
+    with pytest.raises(DataError, match="nothing on one side has its place on the other"):
+        same_places(tables_of(run), tables_of(a))
+    with pytest.raises(DataError, match="there is no folder"):
+        tables_of(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no finished table"):
+        tables_of(tmp_path / "empty")
+    with pytest.raises(DataError, match="there is no arm 'L12'"):
+        effects([("score", a, b)], arm_b="L12")
+    (effect,) = effects([("score", a, b)])  # the only arms of a benchmark are compared, whatever they are called
+    assert (effect["arm_a"], effect["arm_b"], effect["difference"]["low"]) == ("L64", "L128", None)
+
+
+def test_all_tables_of_one_side_only_are_listed(tmp_path: Path) -> None:
+    a = run_of(tmp_path / "one", lambda at, n: True)
+    b = run_of(tmp_path / "two", lambda at, n: True, seeds=(0,))
+    found = only(tables_of(a), tables_of(b))
+    assert found["b"] == []
+    assert sorted(found["a"]) == [f"arms/L64/seed-1/{what}" for what in ("predict/b", "score/b/math", "train")]
+    text = CliRunner().invoke(app, ["compare", str(a), str(b)], catch_exceptions=False).output
+    assert "only in a: arms/L64/seed-1/predict/b" in text
+
+
+def test_json_holds_everything(tmp_path: Path) -> None:
+    a = run_of(tmp_path / "one", lambda at, n: at % 4 == 0)
+    b = run_of(tmp_path / "two", lambda at, n: at % 4 < 2, rate=3e-5)
+    output = CliRunner().invoke(app, ["compare", str(a), str(b), "--json"], catch_exceptions=False).output
+    found = json.loads(output)
+    assert found["effects"][0]["benchmark"] == "b"
+    assert {row["category"] for row in found["differences"]} == {"recipe", "configuration", "data"}
+    assert not any(isinstance(v, float) and math.isnan(v) for v in found["effects"][0]["difference"].values())
