@@ -303,9 +303,10 @@ def _analyze(
     budgets = recipe.budget_curves
     about = {"name": recipe.name, "description": recipe.description, "notes": recipe.notes}
     return analyze(
-        study.root / "analyze", cells, infos, study=about, published=published, data=data, paper=recipe.paper,
-        confidence=recipe.confidence, budgets=None if budgets is None else budgets.model_dump(),
-        curves=_curves(study, cells), root=study.root, tokenizer=study.chat.tokenizer,
+        study.root / "analyze", cells, infos, study=about, published=published, data=data,
+        paper=recipe.paper, confidence=recipe.confidence, budgets=None if budgets is None else budgets.model_dump(),
+        curves=_curves(study, cells), root=study.root, pool=study.pool, base=study.base,
+        tokenizer=study.chat.tokenizer,
     )  # fmt: skip
 
 

@@ -53,6 +53,8 @@ def analyze(
     budgets: Mapping[str, Any] | None = None,
     curves: Mapping[tuple[str, int], Path] | None = None,
     root: Path,
+    pool: Path | None = None,
+    base: Path | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Manifest:
     """Write findings.json; a finished analysis of the same scores is left alone.
@@ -65,6 +67,8 @@ def analyze(
         budgets: which benchmarks make curves of accuracy against tokens (see ``budgets_of``), or None.
         curves: for each (arm, seed) the folder of its outputs cut at smaller limits.
         root: paths in the findings are relative to it.
+        pool: the trace pool, where it lies in another run.
+        base: the folder of the base model, where it lies in another run.
         tokenizer: counts published outputs that came without token counts.
 
     Raises:
@@ -117,7 +121,7 @@ def analyze(
         "published": [published_of(name, *paths, confidence, root) for name, paths in published.items()],
         "paper": beside,
         "outputs": _outputs(cells, arms, published, confidence, tokenizer),
-        "ledger": ledger_of(_way(cells, published, data, root), root),
+        "ledger": ledger_of(_way(cells, published, data, pool or root / "collect", base or root / "base"), root),
     }
     at_equal_tokens = budgets_of(budgets, cells, arms, curves or {}, confidence) if budgets else None
     if at_equal_tokens is not None:
@@ -160,11 +164,11 @@ def _outputs(
 
 
 def _way(
-    cells: Sequence[Cell], published: Mapping[str, tuple[Path, Path]], data: Mapping[str, Path], root: Path
+    cells: Sequence[Cell], published: Mapping[str, tuple[Path, Path]], data: Mapping[str, Path], pool: Path, base: Path
 ) -> list[tuple[str, Path]]:
     """Every table along the way from traces to outputs, each once."""
-    way = [("collect", root / "base" / "collect"), ("synthesize", root / "base" / "synthesize"),
-           ("train", root / "base" / "train"), ("collect", root / "collect")]  # fmt: skip
+    way = [("collect", base / "collect"), ("synthesize", base / "synthesize"), ("train", base / "train"),
+           ("collect", pool)]  # fmt: skip
     way += [("synthesize", path) for path in data.values()]
     way += [("synthesize", cell.examples) for cell in cells if cell.examples is not None]
     way += [("train", cell.checkpoint) for cell in cells if cell.checkpoint is not None]
