@@ -140,7 +140,7 @@ def test_missing_cells_questions_and_arms_are_said(tmp_path: Path) -> None:
     cells = [put(tmp_path, "a", 0, asked(HALF)), put(tmp_path, "b", 0, {})]
     findings = found(tmp_path, cells)
     assert findings["benchmarks"][0]["contrasts"] == []
-    assert any("there are no grades of b; nothing is compared with it" in line for line in findings["verdict"])
+    assert any("there are no usable grades of b; nothing is compared with it" in line for line in findings["verdict"])
 
     other = tmp_path / "other"
     cells = [put(other, "a", seed, asked(HALF)) for seed in (0, 1)]
@@ -158,7 +158,7 @@ def test_missing_cells_questions_and_arms_are_said(tmp_path: Path) -> None:
         put(third, "a", 0, asked(HALF), "second"),
     ]
     findings = found(third, cells)
-    assert any(line.startswith("second: there are no grades of b") for line in findings["verdict"])
+    assert any(line.startswith("second: there are no usable grades of b") for line in findings["verdict"])
 
 
 def test_nothing_at_all_and_seeds_that_share_nothing(tmp_path: Path) -> None:
