@@ -109,7 +109,10 @@ def _cut(cells: Sequence[Cell], curves: Mapping[tuple[str, int], Path]) -> list[
                 tokens.setdefault(limit, []).append(row["tokens"])
     made = []
     for limit, table in sorted(right.items()):
-        seeds, questions = sorted({key[0] for key in table}), sorted({key[1] for key in table})
+        seeds, asked = sorted({key[0] for key in table}), sorted({key[1] for key in table})
+        questions = [question for question in asked if all((seed, question) in table for seed in seeds)]
+        if not questions:
+            continue
         y = np.array([[np.mean(table[seed, question]) for question in questions] for seed in seeds])
         made.append(Point(CUT, f"{limit:,} tokens", float(np.mean(tokens[limit])), y, tuple(seeds), tuple(questions)))
     return made

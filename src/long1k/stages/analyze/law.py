@@ -142,11 +142,11 @@ def predictors_of(
         if _MAIN not in shared or (label == "all" and len(names) == len(rungs)):
             continue
         if stacked is None:
-            where = "the rungs" if label == "rungs" else "all arms"
-            made.setdefault("gaps", []).append(
-                f"what length stands for cannot be asked over {where}, which have no training seed or no question in "
-                "common"
-            )
+            if label == "all" and names and ("rungs" in made or not rungs):  # of the rungs it is said with the law
+                made["gaps"] = [
+                    "what length stands for cannot be asked over all arms, which have no training seed or no question "
+                    "in common"
+                ]
             continue
         amounts = {key: [known[name][key] for name in names] for key in shared}
         found = compare_predictors(amounts, stacked[1], _MAIN, confidence)
