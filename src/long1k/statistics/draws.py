@@ -76,11 +76,11 @@ def percentiles(values: Array, confidence: float) -> tuple[float, float]:
 
 
 def rung_variances(grades_RSQ: Array) -> Array:
-    """Variance of each rung's accuracy over questions and seeds, shape (rungs,); the weights are its inverse.
+    """Variance of each rung's accuracy over questions and seeds, shape (rungs,), as the weights take it.
 
-    The part of the questions is each rung's own, as if two more questions had been asked, one right and one wrong: a
-    rung that is all right would else have no variance and all the weight.  The part of the seeds is too uncertain for
-    one rung alone; it is the mean over rungs.
+    The part of the questions is each rung's own, as if two more questions had been asked, one right and one wrong,
+    halfway to the mean over rungs: a rung that is all right or all wrong would else have hardly any variance and all
+    the weight.  The part of the seeds is too uncertain for one rung alone; it is the mean over rungs.
     """
     y = np.asarray(grades_RSQ, dtype=np.float64)
     num_rungs, num_seeds, num_questions = y.shape
@@ -89,6 +89,7 @@ def rung_variances(grades_RSQ: Array) -> Array:
         [y.mean(axis=1), np.full((num_rungs, 1), low), np.full((num_rungs, 1), high)], axis=1
     )
     variance_R = by_question_RQ.var(axis=1, ddof=1) / num_questions
+    variance_R = (variance_R + variance_R.mean()) / 2
     if num_seeds > 1:
         variance_R = variance_R + y.mean(axis=2).var(axis=1, ddof=1).mean() / num_seeds
     return np.asarray(variance_R) if high - low > 1e-9 * max(1.0, abs(high)) else np.ones(num_rungs)
