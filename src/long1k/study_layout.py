@@ -29,8 +29,9 @@ class Study:
         self.recipe, self.root = recipe, root
         # Arms of another recipe are made in its run, under its name: what is there already is used as it is.
         self.lineage = recipe.arms_of or recipe.name
-        self.home = root if recipe.arms_of is None else root.parent / recipe.arms_of
-        self.base = (self.home if recipe.base_of is None else root.parent / recipe.base_of) / "base"
+        beside = root.parent if root.name else root.resolve().parent  # "." has no name and is its own parent
+        self.home = root if recipe.arms_of is None else beside / recipe.arms_of
+        self.base = (self.home if recipe.base_of is None else beside / recipe.base_of) / "base"
         spec = recipe.chat
         self.chat = Chat(load_tokenizer(str(expand_model(recipe.tokenizer))), spec.thinking, spec.system, spec.template)
         self.arms = expand_arms(recipe)
