@@ -54,7 +54,7 @@ def effects(
     """
     found: dict[tuple[str, str, str], tuple[_Cell, _Cell]] = {}
     seen: tuple[set[str], set[str]] = (set(), set())
-    read: set[tuple[Any, Any]] = set()
+    read: set[tuple[str, ...]] = set()
     for _, scores_a, scores_b in sorted(pairs, key=lambda pair: pair[0]):
         graded = tuple(read_manifest(one).inputs.get("predictions", str(one)) for one in (scores_a, scores_b))
         if graded in read:
