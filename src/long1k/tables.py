@@ -245,6 +245,8 @@ def changes(before: Mapping[str, Any], config: Mapping[str, Any], inputs: Mappin
 
 
 def _leaves(path: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        value = {str(at): inner for at, inner in enumerate(value)}
     if not isinstance(value, dict) or (not value and path):
         return {path: value}
     return {
