@@ -69,7 +69,8 @@ def _wanted(
             tokens = amounts(arm.name, arm.against, "tokens")
             wanted.append((arm.name, arm.against, f"{arm.description}, against {arm.against} ({tokens})", arm.name))
         elif arm.role == "baseline" and rungs:
-            wanted.append((rungs[0].name, arm.name, "shortest rung against the untrained model", arm.name))
+            which = "shortest rung" if len(rungs) > 1 else rungs[0].name
+            wanted.append((rungs[0].name, arm.name, f"{which} against the untrained model", arm.name))
     return wanted
 
 
