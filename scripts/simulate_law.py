@@ -4,6 +4,7 @@
 
 Six rungs of 1,000 to 12,000 tokens, the same questions asked of every rung. "flat": no effect of length; the others
 have a slope of 2 points a doubling. Grades are right or wrong, with a chance that depends on question, rung and seed.
+The mean of all rungs is 60 % unless said.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from long1k.statistics.scaling import fit_law
 from long1k.statistics.shapes import compare_shapes
 
 LENGTHS = [1000.0, 1500.0, 2000.0, 3000.0, 6000.0, 12000.0]
-# name: (seeds, questions, slope a doubling, standard deviation of a seed's effect on a rung, where)
-CASES = {
+# name: (seeds, questions, slope a doubling, standard deviation of a seed's effect on a rung, where, mean if not 60 %)
+CASES: dict[str, tuple[int, int, float, float, str] | tuple[int, int, float, float, str, float]] = {
     "flat, one seed": (1, 200, 0.0, 0.0, "each"),
     "slope, one seed": (1, 200, 0.02, 0.0, "each"),
     "slope, 2 seeds, they differ by 2 points": (2, 200, 0.02, 0.02, "each"),
@@ -30,18 +31,23 @@ CASES = {
     "flat, 2 seeds that differ by 5 points": (2, 200, 0.0, 0.05, "each"),
     "slope, 2 seeds, only the longest rung differs, by 5 points": (2, 200, 0.02, 0.05, "longest"),
     "slope, 3 seeds, a seed adds the same 5 points to every rung": (3, 200, 0.02, 0.05, "same"),
+    "flat at 3 %, one seed": (1, 200, 0.0, 0.0, "each", 0.03),
+    "slope, one seed, from 2 to 9 %": (1, 200, 0.02, 0.0, "each", 0.05),
+    "slope, one seed, up to 99 %": (1, 200, 0.02, 0.0, "each", 0.95),
+    "slope, 3 seeds that differ by half a point, from 2 to 9 %": (3, 200, 0.02, 0.005, "each", 0.05),
 }
 
 
 def studies(case: str, count: int, seed: int) -> Iterator[np.ndarray]:
     """Grades of many ladders, shape (rungs, seeds, questions); the chance of a right answer is exact on average."""
-    seeds, questions, slope, seed_sd, where = CASES[case]
+    seeds, questions, slope, seed_sd, where, *given = CASES[case]
     rng = np.random.default_rng(seed)
     x = np.log2(LENGTHS)
-    mean = 0.6 + slope * (x - x.mean())
+    mean = (given[0] if given else 0.6) + slope * (x - x.mean())
+    room = min(0.25, float(mean.min()), float(1 - mean.max()))
     for _ in range(count):
         # A question's chance is spread evenly about the rung's mean, so that no clipping moves the mean.
-        question = rng.uniform(-0.25, 0.25, (1, 1, questions))
+        question = rng.uniform(-room, room, (1, 1, questions))
         noise = seed_sd * np.clip(rng.standard_normal((len(x), seeds, 1)), -2, 2)
         if where == "longest":
             noise[:-1] = 0.0

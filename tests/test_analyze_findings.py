@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from long1k.plan_power import designs, power_lines
 from long1k.recipe import load_recipe
 from long1k.rows import Prediction, Score
 from long1k.stages.analyze import ArmInfo, Cell, analyze
+from long1k.stages.analyze.cells import grades_of
 from long1k.stages.analyze.tests import correct
 from long1k.statistics.verdict import contrast_lines, p_words
 from long1k.study_plan import plan_study
-from long1k.tables import TableWriter
+from long1k.tables import TableWriter, read_table
 
 Answers = Mapping[str, Sequence[int]]  # question -> one verdict a sample
 
@@ -140,7 +142,7 @@ def test_missing_cells_questions_and_arms_are_said(tmp_path: Path) -> None:
     cells = [put(tmp_path, "a", 0, asked(HALF)), put(tmp_path, "b", 0, {})]
     findings = found(tmp_path, cells)
     assert findings["benchmarks"][0]["contrasts"] == []
-    assert any("there are no grades of b; nothing is compared with it" in line for line in findings["verdict"])
+    assert any("there are no usable grades of b; nothing is compared with it" in line for line in findings["verdict"])
 
     other = tmp_path / "other"
     cells = [put(other, "a", seed, asked(HALF)) for seed in (0, 1)]
@@ -158,7 +160,7 @@ def test_missing_cells_questions_and_arms_are_said(tmp_path: Path) -> None:
         put(third, "a", 0, asked(HALF), "second"),
     ]
     findings = found(third, cells)
-    assert any(line.startswith("second: there are no grades of b") for line in findings["verdict"])
+    assert any(line.startswith("second: there are no usable grades of b") for line in findings["verdict"])
 
 
 def test_nothing_at_all_and_seeds_that_share_nothing(tmp_path: Path) -> None:
@@ -168,10 +170,71 @@ def test_nothing_at_all_and_seeds_that_share_nothing(tmp_path: Path) -> None:
     other = tmp_path / "other"
     cells = [put(other, "a", 0, {"q1": [1]}), put(other, "a", 1, {"q2": [1]})]
     with pytest.raises(DataError, match="no question has grades of all 2 seeds"):
-        found(other, cells)
+        grades_of(cells)
+    findings = found(other, cells)
+    assert findings["benchmarks"] == []
+    assert "no question has grades of all 2 seeds; it is left out" in "\n".join(findings["verdict"])
+    cells += [put(other, "b", 0, asked(HALF), "second"), put(other, "b", 1, {}, "second")]
+    said = "\n".join(found(other, cells)["verdict"])  # one benchmark does not take the other
+    assert "second: there are no grades of b with seed 1; it stands on the others." in said
     third = tmp_path / "third"
     findings = found(third, [put(third, "a", 0, {"q1": [1], "q2": [0]}), put(third, "b", 0, {"q3": [1], "q4": [0]})])
     assert any("no question in common" in line for line in findings["verdict"])
+
+
+def test_an_output_of_several_parts_is_one_output(tmp_path: Path) -> None:
+    cell = put(tmp_path, "a", 0, asked(HALF, 2))
+    rows = list(read_table(cell.scores, Score))
+    writer = TableWriter(tmp_path / "parts", Score, stage="test/1", config={}, inputs={})
+    writer.write_part(0, [replace(row, part=part) for row in rows for part in (0, 1, 2)], [])
+    writer.commit(1, {})
+    grades = grades_of([replace(cell, scores=tmp_path / "parts")])
+    assert grades is not None
+    assert (grades.samples_SQ == 2).all()
+    assert grades.y_SQ.mean() == pytest.approx(0.5)
+    once = put(tmp_path / "once", "a", 0, {"q1": [1], "q2": [0]})
+    mixed = [replace(row, part=part, status="correct" if part else "wrong")
+             for row in read_table(once.scores, Score) for part in (0, 1)]  # fmt: skip
+    writer = TableWriter(tmp_path / "mixed", Score, stage="test/1", config={}, inputs={})
+    writer.write_part(0, mixed, [])
+    writer.commit(1, {})
+    half = grades_of([replace(once, scores=tmp_path / "mixed")])
+    assert half is not None
+    assert (half.y_SQ == 0.5).all()
+    assert not half.flat  # neither right nor wrong: no McNemar's test
+
+
+def test_without_a_ladder_the_reference_arm_stands_against_the_untrained_model(tmp_path: Path) -> None:
+    infos = [
+        ArmInfo("first", "arm", "samples", None, None), ArmInfo("other", "arm", "samples", None, "first", against="first"),
+        ArmInfo("untrained", "baseline", "untrained", None, None),
+    ]  # fmt: skip
+    cells = [put(tmp_path, name, 0, asked(y)) for name, y in (("first", MORE), ("other", MORE), ("untrained", HALF))]
+    analyze(tmp_path / "analyze", cells, infos, study={"name": "s"}, root=tmp_path)
+    findings = json.loads((tmp_path / "analyze" / "findings.json").read_text())
+    pairs = [(one["a"], one["b"]) for one in findings["benchmarks"][0]["contrasts"]]
+    assert pairs == [("first", "untrained"), ("other", "first")]
+    assert "first against the untrained model: first is higher than untrained" in "\n".join(findings["verdict"])
+
+
+def test_rungs_that_cannot_be_laid_together_are_said(tmp_path: Path) -> None:
+    infos = [ArmInfo(f"L{n}", "rung", "ladder", n, None) for n in (1000, 2000, 4000)]
+
+    def verdict_of(folder: str, seeds: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+        root = tmp_path / folder
+        cells = [
+            put(root, arm.name, seed, {f"{name}{at}": [value] for at, value in enumerate(HALF)})
+            for arm, own, name in zip(infos, seeds, names, strict=True) for seed in own
+        ]  # fmt: skip
+        analyze(root / "analyze", cells, infos, study={"name": "s"}, root=root)
+        return "\n".join(json.loads((root / "analyze" / "findings.json").read_text())["verdict"])
+
+    other = verdict_of("questions", [[0], [0], [0]], ["q", "q", "r"])
+    assert "no law is fitted to the 3 rungs: they have no question in common" in other
+    assert "no training seed in common" in verdict_of("seeds", [[0], [0], [1]], ["q", "q", "q"])
+    part = verdict_of("part", [[0], [0, 1], [0, 1]], ["q", "q", "q"])
+    assert "the law stands on the training seeds that all rungs have: 0." in part
+    assert "nothing can be said of an effect of length" in part  # the rungs are tied
 
 
 def test_training_once_is_said_and_an_untrained_model_is_no_seed(tmp_path: Path) -> None:
@@ -208,6 +271,12 @@ def test_a_difference_that_correction_takes_back_is_said_to_be_perhaps_chance() 
     }  # fmt: skip
     (line,) = contrast_lines("bench", contrast, 0.95)
     assert line.endswith("p 0.030, 0.30 corrected for 10 comparisons). Among so many comparisons that may be chance.")
+    contrast["test"] |= {"p": 0.06, "p_holm": 0.06, "comparisons": 1}
+    assert contrast_lines("bench", contrast, 0.95)[0].endswith("the test does not find it: take it as undecided.")
+    contrast["difference"] = difference | {"low": -0.001}
+    contrast["test"] |= {"p": 0.049}
+    assert contrast_lines("bench", contrast, 0.95)[0].endswith("the test finds a difference: take it as undecided.")
+    contrast["difference"] = difference
     contrast["test"]["p_holm"] = 0.04
     assert "chance" not in contrast_lines("bench", contrast, 0.95)[0]
     for finding, said in (
@@ -224,14 +293,16 @@ def test_a_difference_that_correction_takes_back_is_said_to_be_perhaps_chance() 
 
 
 def test_a_plan_says_what_the_study_can_see(tmp_path: Path) -> None:
-    recipe = load_recipe("quickstart", ["margin=2", "expected.single={rate: 0.6, seed_points: 0}"])
+    recipe = load_recipe("quickstart", ["margin=2", "margins.L527=5", "expected.single={rate: 0.6, seed_points: 0}"])
     study = plan_study(recipe, runs=tmp_path)
     lines = power_lines(recipe, study.questions, study.samplings)
     paired, apart = designs(recipe, study.questions, study.samplings)["single"]
     assert (paired.num_questions, paired.num_seeds, paired.rate, paired.seed_sd) == (500, 4, 0.6, 0.0)
     assert paired.detectable() < apart.detectable()
     assert f"{100 * paired.detectable():.1f}" in lines[2]
-    assert any("margin of equivalence 2 points" in line for line in lines)
+    assert any("margin of equivalence 2 points, 5 points for L527: only" in line for line in lines)
+    assert any(line.startswith("  expected of single: ") for line in lines)
+    assert any(line.startswith("  assumed of ") for line in lines)
     assert not any("with one seed" in line for line in lines)
     assert power_lines(recipe, {}, {}) == []
 

@@ -13,7 +13,15 @@ import pytest
 from long1k.reporting.laws import law_context, paper_chart, paper_context, shapes_chart
 from long1k.stages.analyze.beside import beside_of
 from long1k.stages.analyze.cells import ArmInfo, Grades
-from long1k.stages.analyze.law import law_lines, law_of, num_terms, predictors_of, quantities_of, series_of
+from long1k.stages.analyze.law import (
+    amount,
+    law_lines,
+    law_of,
+    num_terms,
+    predictors_of,
+    quantities_of,
+    series_of,
+)
 from long1k.stages.report import report
 from test_report import HOSTILE, Page, built, put_findings
 
@@ -125,6 +133,32 @@ def test_what_cannot_be_laid_together_has_no_law() -> None:
     assert predictors_of(series[:2], arms[:2], grades, training, 0.95) is None
     assert law_lines("bench", None, None) == []
     assert num_terms(None) == 0
+
+
+def test_what_the_rungs_have_alike_is_said_only_if_it_is_known() -> None:
+    arms = [ArmInfo(f"L{n}", "rung", "ladder", n, None) for n in (1000, 2000)]
+
+    def said(*training: dict[str, Any]) -> str:
+        return amount(arms, {arm.name: one for arm, one in zip(arms, training, strict=True)})
+
+    assert said({"samples": 5, "steps": 9}, {"samples": 5, "steps": 9}) == "at an equal number of samples and steps"
+    assert said({"samples": 5}, {"samples": 5}) == "at an equal number of samples"
+    assert (
+        said({"samples": 5, "steps": 9}, {"samples": 5, "steps": 1900}) == "with 5 samples and 9 to 1,900 steps a rung"
+    )
+    assert said({}, {}) == "with amounts of data that are not known"
+    assert said({"samples": 5}, {}) == "with amounts of data that are not known"
+    assert amount([], {}) == ""
+
+
+def test_a_control_of_other_seeds_is_said_to_be_missing_from_what_length_stands_for() -> None:
+    arms, grades, training = study("line")
+    control = grades["short"]
+    grades["short"] = put_together(control.y_SQ, [8, 9], control.questions)
+    found = predictors_of(series_of(arms, training), arms, grades, training, 0.95)
+    assert found is not None
+    assert "all" not in found
+    assert "cannot be asked over all arms" in "\n".join(law_lines("bench", None, found))
 
 
 def test_arms_without_a_ladder_are_asked_what_accuracy_follows_too() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ from long1k.micro import (
 from long1k.rows import Example
 from long1k.sources.micro import MicroConfig, MicroSource
 from long1k.sources.raw import RawTrace
-from long1k.stages.analyze.budgets import FORCED, FREE, Point, _at_equal_tokens, _sentence, on_curve
+from long1k.stages.analyze.budgets import CUT, FORCED, FREE, Point, _at_equal_tokens, _sentence, on_curve
 from long1k.stages.synthesize import synthesize
 from long1k.tables import read_table
 
@@ -193,8 +195,28 @@ def test_arms_are_compared_at_equal_tokens() -> None:
     assert one["difference"]["estimate"] == pytest.approx(found["long"][0].y_SQ.mean() - (y[0] + y[1]) / 2)
     assert "long is higher" in _sentence("free", one, 0.95)
     other = _at_equal_tokens("short", "long", found, 0.95)
-    assert other is not None
     assert other["difference"] is None
-    assert "nothing can be said of long: its budgets lead from 40.0 to 40.0 tokens" in _sentence("free", other, 0.95)
-    found["long"][0] = _point(FREE, "free", 40.0, 0.9, seeds=(0, 2))
-    assert _at_equal_tokens("long", "short", found, 0.95) is None  # other seeds: no pairs
+    assert "nothing can be said: the budgets of long lead from 40.0 to 40.0 tokens" in _sentence("free", other, 0.95)
+    found["long"][0] = _point(FREE, "free", 40.0, 0.9, seeds=(0, 2, 5))
+    seeds = _at_equal_tokens("long", "short", found, 0.95)["difference"]  # each arm's seeds are its own
+    assert seeds["estimate"] == pytest.approx(found["long"][0].y_SQ.mean() - (y[0] + y[1]) / 2)
+    assert seeds["over"] == "training seeds and questions"
+
+
+def test_what_cannot_be_compared_at_equal_tokens_is_said() -> None:
+    free, near = _point(FREE, "free", 40.0, 0.9), _point(FREE, "free", 20.0, 0.3)
+    far = _point(FORCED, "wait-2", 60.0, 0.5)
+
+    def said(long: Sequence[Point], short: Sequence[Point]) -> str:
+        return _sentence("free", _at_equal_tokens("long", "short", {"long": long, "short": short}, 0.95), 0.95)
+
+    assert "there are no free outputs of long" in said([replace(free, how=FORCED)], [near, far])
+    assert "neither free nor forced outputs of short" in said([free], [replace(near, how=CUT)])
+    assert "no training seed in common" in said([free], [near, replace(far, seeds=(7, 8))])
+    elsewhere = tuple(f"other {question}" for question in far.questions)
+    assert "no question in common" in said([free], [near, replace(far, questions=elsewhere)])
+    some = replace(far, y_SQ=far.y_SQ[:, 50:], questions=far.questions[50:])
+    assert "on the 150 questions that all have" in said([free], [near, some])
+    right = replace(free, y_SQ=np.ones((2, 200)))
+    wrong = [replace(point, y_SQ=np.zeros((2, 200))) for point in (near, far)]
+    assert "nothing can be said (+100.0 points" in said([right], wrong)

@@ -20,7 +20,7 @@ from long1k.paper import experiment, experiments_named, load_paper, points, same
 from long1k.recipe import load_recipe
 from long1k.stages.analyze.beside import beside_of
 from long1k.stages.paper import findings_of, later_findings
-from long1k.statistics.proportions import clopper_pearson, difference, possible_runs, wilson
+from long1k.statistics.proportions import Difference, clopper_pearson, difference, possible_runs, wilson
 from long1k.statistics.rates import Interval
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -64,6 +64,28 @@ def test_newcombes_own_example() -> None:
     assert found.independent == pytest.approx((0.0524, 0.3339), abs=0.012)
     assert found.holds == "always"
     assert difference(0.5, 0.5, 30).holds == "never"
+
+
+@pytest.mark.parametrize(
+    ("closest", "independent", "widest", "said"),
+    [
+        ((0.1, 0.3), (0.1, 0.3), (0.1, 0.3), "always"),
+        ((0.1, 0.3), (-0.1, 0.3), (0.1, 0.3), "if paired closely"),
+        ((-0.3, -0.1), (-0.3, -0.1), (-0.3, 0.1), "if independent"),
+        ((-0.1, 0.1), (-0.2, 0.2), (-0.3, 0.3), "never"),
+    ],
+)
+def test_a_difference_holds_only_as_far_as_every_closer_pairing(
+    closest: tuple[float, float], independent: tuple[float, float], widest: tuple[float, float], said: str
+) -> None:
+    assert Difference(0.2, independent, closest, widest, 0.5, 0.5).holds == said
+
+
+def test_bonett_and_price_by_hand() -> None:
+    # 16 and 10 of 20, as close as can be: six flips one way, none the other; one is added on either side.
+    low, high = difference(0.8, 0.5, 20).closest
+    assert (low + high) / 2 == pytest.approx(6 / 22)  # (7 - 1) / 22
+    assert (high - low) / 2 == pytest.approx(1.959964 * math.sqrt((8 / 22 - (6 / 22) ** 2) / 22), rel=1e-5)
 
 
 def test_pairing_bounds_hold_what_pairings_give() -> None:

@@ -16,7 +16,7 @@ from long1k.statistics.forms import SHAPES, fit
 from long1k.statistics.predictors import compare_predictors, predictor_lines
 from long1k.statistics.published import find_turn, fit_points, fit_two, points_words
 from long1k.statistics.rates import weighted_mean
-from long1k.statistics.scaling import fit_law, weighted_sum
+from long1k.statistics.scaling import fit_law, misfit_variance, solver, weighted_sum
 from long1k.statistics.shapes import NEAR, as_dicts, compare_shapes, extra_charge, told_apart
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
@@ -236,6 +236,39 @@ def test_a_rung_that_is_all_right_does_not_take_all_the_weight() -> None:
     law = fit_law([10, 20, 40], y)
     assert max(law.weights) / min(law.weights) < 60
     assert np.isfinite(law.slope.estimate)
+
+
+def test_rungs_at_zero_do_not_decide_the_law_alone() -> None:
+    # 0, 0 and 19 %: by their own variances alone the two rungs at zero weigh thirty times the third.
+    y = np.zeros((3, 1, 200))
+    y[2, 0, :38] = 1
+    law = fit_law([1000, 2000, 4000], y)
+    assert max(law.weights) / min(law.weights) < 1.5
+    assert law.slope.estimate == pytest.approx(law.slope_equal_weights, rel=0.05)
+    assert law.r2 > 0.7
+    assert law.misfit_sd > 0.03
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=7), st.floats(1e-6, 0.01))
+def test_misfit_is_what_brings_the_squares_to_their_number(means: list[float], variance: float) -> None:
+    x, y = np.arange(float(len(means))), np.array(means)
+    design, variances = np.column_stack([np.ones_like(x), x]), variance * (1 + x)
+    misfit = misfit_variance(design, y, variances)
+    weights = 1 / (variances + misfit)
+    squares = float((weights * (y - design @ (solver(design, weights) @ y)) ** 2).sum())
+    assert misfit >= 0
+    assert squares == pytest.approx(len(y) - 2, rel=1e-3) if misfit > 1e-9 else squares <= (len(y) - 2) * 1.001
+
+
+def test_rungs_on_a_line_have_no_misfit() -> None:
+    assert fit_law(LENGTHS[:2].tolist(), grades(CURVES["flat"])[:2]).misfit_sd == 0
+    x = np.arange(4.0)
+    design = np.column_stack([np.ones_like(x), x])
+    assert misfit_variance(design, 0.1 + 0.2 * x, np.full(4, 1e-4)) == 0
+    # Equal variances: the mean square of the residuals less a rung's variance.
+    bent = np.array([0.1, 0.4, 0.4, 0.5])
+    squares = ((bent - np.polyval(np.polyfit(x, bent, 1), x)) ** 2).sum()
+    assert misfit_variance(design, bent, np.full(4, 1e-4)) == pytest.approx(squares / 2 - 1e-4)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

@@ -256,7 +256,7 @@ RUNGS = [ArmInfo(f"L{n}", "rung", "ladder", n, None) for n in (1000, 2000)]
         ((0.03, -0.01, 0.07), ["no effect of length found", "+3.0 points", "[-1.0, +7.0]"], "higher"),
         ((-0.03, -0.07, 0.01), ["no effect of length found"], "lower"),
         ((0.03, 0.0, 0.06), ["no effect of length found"], "higher"),
-        ((0.03, None, None), ["no effect of length found", "[no interval: a single question"], "higher"),
+        ((0.03, None, None), ["nothing can be said of an effect of length", "[no interval: a single"], "no effect"),
     ],
 )
 def test_the_verdict_on_length_follows_from_the_interval(
@@ -304,6 +304,7 @@ def test_contrasts_are_said_by_their_intervals(difference: tuple[float, float | 
 def test_one_rung_says_nothing_about_length() -> None:
     assert _verdict("bench", None, [], RUNGS[:1], 0.95) == ["bench: one rung only; nothing can be said about length."]
     assert _verdict("bench", None, [], [], 0.95) == []
+    assert _verdict("bench", None, [], RUNGS, 0.95) == []  # why there is no law is said elsewhere
 
 
 def test_rounding_is_no_variation() -> None:

@@ -56,16 +56,18 @@ def power_lines(recipe: Recipe, questions: Mapping[str, int], samplings: Mapping
     made += _wrapped(
         "paired: two arms of this study, on the same questions; unpaired: a figure from elsewhere beside one of ours"
     )
-    if recipe.margin is not None:
-        made.append(
-            f"  margin of equivalence {recipe.margin:g} points: only intervals within it can show that arms are alike"
+    margins = [] if recipe.margin is None else [f"{recipe.margin:g} points"]
+    margins += [f"{margin:g} points for {arm}" for arm, margin in recipe.margins.items()]
+    if margins:
+        made += _wrapped(
+            f"margin of equivalence {', '.join(margins)}: only intervals within it can show that arms are alike"
         )
-    assumed: dict[str, list[str]] = {}
+    assumed: dict[tuple[str, str], list[str]] = {}
     for name, (paired, _) in found.items():
         words = f"between {paired.between:g}, correlation {paired.correlation:g}, seeds {100 * paired.seed_sd:g} points"
-        assumed.setdefault(words, []).append(name)
-    for words, names in assumed.items():
-        given = "expected" if any(name in recipe.expected for name in names) else "assumed"
+        given = "expected" if name in recipe.expected else "assumed"
+        assumed.setdefault((given, words), []).append(name)
+    for (given, words), names in assumed.items():
         made += _wrapped(f"{given}{'' if len(assumed) == 1 else ' of ' + ', '.join(names)}: {words}")
     if seeds == 1:
         made.append("  with one seed no interval covers what another training seed would give")

@@ -9,6 +9,7 @@ from typing import Any
 
 from long1k.paper import Experiment, Point, experiment, load_paper, points
 from long1k.statistics.forms import LINE
+from long1k.statistics.paired import holm
 from long1k.statistics.proportions import Difference, clopper_pearson, difference, possible_runs, wilson
 from long1k.statistics.published import TwoWay, find_turn, fit_points, fit_two, points_words
 from long1k.statistics.shapes import told_apart
@@ -205,7 +206,7 @@ def _table(name: str, found: Experiment) -> Finding:
                 cells.append((benchmark, figure, d))
                 row += f" {100 * d.estimate:+6.1f} {_span(*d.independent, signed=True):<17} {_SAID[d.holds]}"
             lines.append(row.rstrip())
-    corrected = _holm([d.p_independent for _, _, d in cells])
+    corrected = list(holm({f"{b} {f.arm}": d.p_independent for b, f, d in cells}).values())
     lines += ["", "Which differences hold"]
     for kind, words in _HOLDS.items():
         named = [f"{b} {f.arm} {100 * d.estimate:+.1f}" for b, f, d in cells if d.holds == kind]
@@ -251,16 +252,6 @@ def _runs(found: Experiment) -> list[str]:
             said += f"; all its figures alike: {', '.join(map(str, sorted(shared)))}"
         lines.append(f"  {arm.arm}: {said}")
     return lines
-
-
-def _holm(values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction, in the order given."""
-    order = sorted(range(len(values)), key=lambda at: values[at])
-    made, least = [0.0] * len(values), 0.0
-    for place, at in enumerate(order):
-        least = max(least, min(1.0, (len(values) - place) * values[at]))
-        made[at] = least
-    return made
 
 
 def _writing(_: str, found: Experiment) -> Finding:

@@ -56,12 +56,11 @@ class Difference:
     @property
     def holds(self) -> str:
         """``always``, ``if independent``, ``if paired closely`` or ``never``."""
-        for name, (low, high) in (
-            ("always", self.widest), ("if independent", self.independent), ("if paired closely", self.closest)
-        ):  # fmt: skip
-            if low > 0 or high < 0:
-                return name
-        return "never"
+        apart = [low > 0 or high < 0 for low, high in (self.closest, self.independent, self.widest)]
+        if all(apart):
+            return "always"
+        # The intervals are made by different methods: one that holds zero speaks for all wider pairings.
+        return "never" if not apart[0] else "if independent" if apart[1] else "if paired closely"
 
 
 def difference(first: float, second: float, num_questions: int, confidence: float = 0.95) -> Difference:
@@ -86,7 +85,7 @@ def difference(first: float, second: float, num_questions: int, confidence: floa
 
 
 def _paired(d: float, disagree: float, n: int, z: float) -> tuple[float, float]:
-    """Wald's interval of a paired difference with a disagreement added on either side (Agresti & Min, 2005)."""
+    """Wald's interval of a paired difference with a disagreement added on either side (Bonett & Price, 2012)."""
     m = n + 2
     d, disagree = d * n / m, (disagree * n + 2) / m
     half = z * math.sqrt(max(0.0, disagree - d * d) / m)

@@ -1,6 +1,8 @@
 """The scaling law: accuracy = a + b · log2(length), with intervals over seeds and questions.
 
-Rungs are weighted by the inverse of their variances.  Every coefficient of a least-squares fit is a weighted sum
+Rungs are weighted by the inverse of their variances, and of what the line itself misses: if rungs lie further from it
+than questions and seeds explain, they weigh more alike, so that no rung near 0 or 1 decides the fit alone.  Every
+coefficient of a least-squares fit is a weighted sum
 of the rungs' accuracies; ``weighted_sum`` gives its interval, to which every rung's seeds are runs of its own and
 questions are paired across rungs.  Other shapes are compared with the line in ``shapes``.
 """
@@ -12,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from long1k.statistics.draws import draw_rungs, freedom_of, percentiles, rest_variances, rung_variances
 from long1k.statistics.rates import Array, Interval, weighted_mean
@@ -59,7 +61,8 @@ class Law:
     """A fitted line.  ``slope`` is the gain a doubling of length; ``bend`` the quadratic term in log2.
 
     ``slope_drawn`` is the slope's interval from the draws, ``slope_equal_weights`` the slope where all rungs weigh
-    alike.  ``r2`` is that of the rungs' mean accuracies, weighted; ``r2_pooled`` that of every seed's.
+    alike.  ``r2`` is that of the rungs' mean accuracies, weighted; ``r2_pooled`` that of every seed's.  ``misfit_sd``
+    is by how much rungs miss the line beyond questions and seeds (a standard deviation), as it stands in the weights.
     ``band`` holds (length, low, fitted, high), from the draws.
     """
 
@@ -72,6 +75,7 @@ class Law:
     slope_drawn: tuple[float, float] | None
     slope_equal_weights: float
     weights: list[float]
+    misfit_sd: float
     top: Top | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,7 +85,7 @@ class Law:
             "bend": None if self.bend is None else self.bend.as_dict(),
             "r2": self.r2, "r2_pooled": self.r2_pooled, "band": [list(point) for point in self.band],
             "slope_drawn": None if self.slope_drawn is None else list(self.slope_drawn),
-            "slope_equal_weights": self.slope_equal_weights, "weights": self.weights,
+            "slope_equal_weights": self.slope_equal_weights, "weights": self.weights, "misfit_sd": self.misfit_sd,
             "top": None if self.top is None else self.top.as_dict(),
         }  # fmt: skip
 
@@ -108,9 +112,11 @@ def fit_law(
     if not np.isfinite(y).all():
         raise ValueError("grades must be finite numbers")
     rung_means = y.mean(axis=(1, 2))
-    weights = 1 / rung_variances(y)
-    weights /= weights.mean()
     design = np.column_stack([np.ones_like(x), x])
+    variances = rung_variances(y)
+    misfit = misfit_variance(design, rung_means, variances)
+    weights = 1 / (variances + misfit)
+    weights /= weights.mean()
     solve = solver(design, weights)  # coefficients = solve @ accuracies
     intercept, slope_value = solve @ rung_means
     fitted = design @ np.array([intercept, slope_value])
@@ -127,6 +133,7 @@ def fit_law(
         slope_drawn=None if drawn is None else percentiles(drawn @ solve[1], confidence),
         slope_equal_weights=float((np.linalg.pinv(design) @ rung_means)[1]),
         weights=[float(weight) for weight in weights],
+        misfit_sd=misfit**0.5,
         top=_top(x, weights, y, drawn, confidence) if len(np.unique(x)) >= 4 else None,
     )
 
@@ -154,6 +161,26 @@ def weighted_sum(grades_RSQ: Array, weights_R: Array, confidence: float = 0.95) 
     spread = of_seeds**2 / freedom_of(seeds_R, num_seeds) + of_questions**2 / (num_questions - 1)
     half = float(stats.t.ppf(0.5 + confidence / 2, max(1.0, 1 / spread)) * np.sqrt(variance))
     return replace(found, low=found.estimate - half, high=found.estimate + half)
+
+
+def misfit_variance(design: Array, observed_R: Array, variances_R: Array) -> float:
+    """Variance of rungs about a line beyond their own variances, 0 if those explain the scatter.
+
+    Paule & Mandel's (1982) estimate, as used in meta-regression: the weighted squares of the residuals then come to
+    their number less the coefficients'.  Shape of ``design``: (rungs, coefficients).
+    """
+    rest = len(observed_R) - design.shape[1]
+
+    def excess(misfit: float) -> float:
+        weights = 1 / (variances_R + misfit)
+        residuals = observed_R - design @ (solver(design, weights) @ observed_R)
+        return float((weights * residuals**2).sum() - rest)
+
+    if rest < 1 or excess(0.0) <= 0:
+        return 0.0
+    # Where the misfit is the whole spread of the rungs, squares over it are fewer than the residuals by far.
+    most = float(((observed_R - observed_R.mean()) ** 2).sum()) / rest
+    return float(optimize.brentq(excess, 0.0, most, xtol=1e-12))
 
 
 def solver(design: Array, weights: Array) -> Array:

@@ -49,7 +49,9 @@ def verdict(
     if law is not None:
         slope = law["slope"]
         found = f"{points(slope['estimate'])} a doubling of length, {level} interval {span(slope)}, R² {law['r2']:.2f}"
-        if not _excludes_zero(slope):
+        if slope["low"] is None:
+            lines.append(f"{name}: nothing can be said of an effect of length ({found}).")
+        elif not _excludes_zero(slope):
             lines.append(f"{name}: no effect of length found {amount} ({found}).")
         elif slope["estimate"] > 0:
             lines.append(f"{name}: {amount}, longer samples give higher accuracy: {found}.")
@@ -63,7 +65,7 @@ def verdict(
                 f"({points(bend['estimate'])} for the squared term, {span(bend)})."
             )
     lines += [line for contrast in contrasts for line in contrast_lines(name, contrast, confidence)]
-    if not lines and rungs:
+    if not lines and len(rungs) == 1:
         lines.append(f"{name}: one rung only; nothing can be said about length.")
     return lines
 
@@ -88,12 +90,16 @@ def contrast_lines(name: str, contrast: Mapping[str, Any], confidence: float) ->
     if _excludes_zero(difference):
         side = "higher" if difference["estimate"] > 0 else "lower"
         line = f"{name}: {contrast['why']}: {a} is {side} than {b} ({figures})."
-        if corrected is not None and corrected > 1 - confidence:
+        if test.get("p") is not None and test["p"] > 1 - confidence:
+            line += " The interval excludes zero only just, and the test does not find it: take it as undecided."
+        elif corrected is not None and corrected > 1 - confidence:
             line += " Among so many comparisons that may be chance."
     elif difference["low"] is None:
         line = f"{name}: {contrast['why']} ({a} − {b}): nothing can be said ({figures})."
     else:
         line = f"{name}: {contrast['why']} ({a} − {b}): no difference found ({figures})."
+        if test.get("p") is not None and test["p"] <= 1 - confidence:
+            line += " The interval holds zero only just, and the test finds a difference: take it as undecided."
         if contrast.get("could_see") is not None:
             line += f" It could have seen {100 * contrast['could_see']:.1f} points (power 80 %)."
     lines = [line]

@@ -98,7 +98,9 @@ def _compared(entry: Mapping[str, Any], laws: Mapping[str, Any]) -> str | None:
             return f"{own}; without an interval it cannot be compared with the paper's {in_points(theirs)}"
         inside = "inside" if not found.excludes(theirs) else "outside"
         return f"{own}; the paper's {in_points(theirs)} on the same benchmark lie {inside} this interval"
-    if not found.excludes(0.0):
+    if found.low is None:
+        direction = "without an interval nothing can be said of the direction"
+    elif not found.excludes(0.0):
         direction = "no effect of length was found here, where the paper has one"
     elif all((law["slope"] > 0) == (found.estimate > 0) for law in laws.values()):
         direction = "the direction is that of the paper"

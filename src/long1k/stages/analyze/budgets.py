@@ -3,7 +3,8 @@
 Every arm has a curve: accuracy against the mean tokens of an output.  Its points are the outputs as they are, the same
 outputs cut at smaller limits, and outputs drawn again under a thinking budget.  Two arms are compared at equal tokens:
 one as it answers by itself, the other at the point of its forced curve that takes as many tokens, found on the straight
-line between the two points beside it.  Such a point is a weighted mean of grades, so the usual interval serves it.
+line between the two points beside it.  Such a point is a weighted mean of grades, so the usual interval serves it:
+questions are paired, and seeds are each arm's own.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from long1k.rows import Prediction
-from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, grades_of
-from long1k.statistics.rates import Array, crossed_mean
+from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, NothingSharedError, grades_of
+from long1k.statistics.rates import Array, Interval, crossed_mean, interval_of
+from long1k.statistics.variance import parts_of
 from long1k.statistics.verdict import points, span
 from long1k.tables import iter_columns
 
@@ -67,9 +69,8 @@ def budgets_of(
         short, long = rungs[0].name, rungs[-1].name
         for free, forced in ((long, short), (short, long)):
             one = _at_equal_tokens(free, forced, found, confidence)
-            if one is not None:
-                comparisons.append(one)
-                lines.append(_sentence(str(spec["of"]), one, confidence))
+            comparisons.append(one)
+            lines.append(_sentence(str(spec["of"]), one, confidence))
     return {"of": spec["of"], "arms": shown, "comparisons": comparisons, "verdict": lines}
 
 
@@ -77,7 +78,10 @@ def _points(spec: Mapping[str, Any], cells: Sequence[Cell], curves: Mapping[tupl
     made = []
     for name in (spec["of"], *spec["forced"]):
         own = [cell for cell in cells if cell.benchmark == name]
-        grades = grades_of(own) if own else None
+        try:
+            grades = grades_of(own) if own else None
+        except NothingSharedError:  # said where the benchmark itself is analyzed
+            grades = None
         if grades is not None:
             made.append(_graded(FREE if name == spec["of"] else FORCED, name, grades))
     own = [cell for cell in cells if cell.benchmark == spec["of"] and (cell.arm, cell.seed) in curves]
@@ -105,7 +109,10 @@ def _cut(cells: Sequence[Cell], curves: Mapping[tuple[str, int], Path]) -> list[
                 tokens.setdefault(limit, []).append(row["tokens"])
     made = []
     for limit, table in sorted(right.items()):
-        seeds, questions = sorted({key[0] for key in table}), sorted({key[1] for key in table})
+        seeds, asked = sorted({key[0] for key in table}), sorted({key[1] for key in table})
+        questions = [question for question in asked if all((seed, question) in table for seed in seeds)]
+        if not questions:
+            continue
         y = np.array([[np.mean(table[seed, question]) for question in questions] for seed in seeds])
         made.append(Point(CUT, f"{limit:,} tokens", float(np.mean(tokens[limit])), y, tuple(seeds), tuple(questions)))
     return made
@@ -116,26 +123,45 @@ def _plain(point: Point, confidence: float) -> dict[str, Any]:
     return {"how": point.how, "name": point.name, "mean_tokens": point.tokens, "accuracy": accuracy}
 
 
-def _at_equal_tokens(
-    free: str, forced: str, found: Mapping[str, Sequence[Point]], confidence: float
-) -> dict[str, Any] | None:
-    """Arm ``free`` as it answers by itself minus arm ``forced`` made to take as many tokens."""
+def _at_equal_tokens(free: str, forced: str, found: Mapping[str, Sequence[Point]], confidence: float) -> dict[str, Any]:
+    """Arm ``free`` as it answers by itself minus arm ``forced`` made to take as many tokens; why not, where it cannot
+    be said."""
     own = next((point for point in found[free] if point.how == FREE), None)
     curve = sorted((p for p in found[forced] if p.how in (FREE, FORCED)), key=lambda point: point.tokens)
-    if own is None or not curve:
-        return None
-    if any((p.seeds, p.questions) != (own.seeds, own.questions) for p in curve):
-        return None
     entry: dict[str, Any] = {
-        "free": free, "forced": forced, "tokens": own.tokens, "reach": [curve[0].tokens, curve[-1].tokens],
+        "free": free, "forced": forced, "tokens": None if own is None else own.tokens,
+        "reach": [curve[0].tokens, curve[-1].tokens] if curve else None,
+        "difference": None, "between": None, "why": None, "left_out": 0,
     }  # fmt: skip
+    if own is None:
+        return entry | {"why": f"there are no free outputs of {free}"}
+    if not curve:
+        return entry | {"why": f"there are neither free nor forced outputs of {forced}"}
     at = on_curve([point.tokens for point in curve], own.tokens)
     if at is None:
-        return {**entry, "difference": None, "between": None}
-    left, right, weight = at
-    y = (1 - weight) * curve[left].y_SQ + weight * curve[right].y_SQ
-    between = list(dict.fromkeys((curve[left].name, curve[right].name)))
-    return {**entry, "difference": crossed_mean(own.y_SQ - y, confidence).as_dict(), "between": between}
+        low, high = curve[0].tokens, curve[-1].tokens
+        return entry | {"why": f"the budgets of {forced} lead from {low:,.1f} to {high:,.1f} tokens"}
+    left, right, weight = curve[at[0]], curve[at[1]], at[2]
+    entry["between"] = list(dict.fromkeys((left.name, right.name)))
+    seeds = [seed for seed in left.seeds if seed in right.seeds]
+    if not seeds:
+        return entry | {"why": f"{left.name} and {right.name} of {forced} have no training seed in common"}
+    everyone = [set(point.questions) for point in (own, left, right)]
+    shared = [question for question in own.questions if all(question in one for one in everyone)]
+    if not shared:
+        return entry | {"why": f"{free} and {forced} have no question in common"}
+    y = (1 - weight) * _at(left, seeds, shared) + weight * _at(right, seeds, shared)
+    parts = parts_of([_at(own, own.seeds, shared), y], [1.0, -1.0])
+    return entry | {
+        "difference": interval_of(parts, confidence).as_dict(), "left_out": len(set.union(*everyone)) - len(shared),
+    }  # fmt: skip
+
+
+def _at(point: Point, seeds: Sequence[int], questions: Sequence[str]) -> Array:
+    """A point's grades of some seeds and questions."""
+    places = {question: at for at, question in enumerate(point.questions)}
+    rows = [point.seeds.index(seed) for seed in seeds]
+    return np.asarray(point.y_SQ[np.ix_(rows, [places[question] for question in questions])])
 
 
 def on_curve(tokens: Sequence[float], wanted: float) -> tuple[int, int, float] | None:
@@ -151,16 +177,18 @@ def on_curve(tokens: Sequence[float], wanted: float) -> tuple[int, int, float] |
 
 def _sentence(of: str, one: Mapping[str, Any], confidence: float) -> str:
     free, forced, tokens = one["free"], one["forced"], one["tokens"]
-    if one["difference"] is None:
-        low, high = one["reach"]
-        return (
-            f"{of}: at the {tokens:,.1f} tokens an output that {free} takes by itself nothing can be said of {forced}: "
-            f"its budgets lead from {low:,.1f} to {high:,.1f} tokens."
-        )
+    what = f"{free} by itself against {forced} under a budget"
+    if tokens is not None:
+        what = f"at {tokens:,.1f} tokens an output, {what}"
     difference = one["difference"]
+    if difference is None:
+        return f"{of}: {what}: nothing can be said: {one['why']}."
     figures = f"{points(difference['estimate'])}, {round(100 * confidence)} % interval {span(difference)}"
-    low, high = difference["low"], difference["high"]
-    what = f"at {tokens:,.1f} tokens an output, {free} by itself against {forced} under a budget"
-    if low is None or low <= 0 <= high:
+    if one["left_out"]:
+        figures += f", on the {difference['num_questions']:,} questions that all have"
+    found = Interval(**difference)
+    if found.low is None:
+        return f"{of}: {what}: nothing can be said ({figures})."
+    if not found.excludes(0.0):
         return f"{of}: {what}: no difference found ({figures})."
-    return f"{of}: {what}: {free} is {'higher' if difference['estimate'] > 0 else 'lower'} ({figures})."
+    return f"{of}: {what}: {free} is {'higher' if found.estimate > 0 else 'lower'} ({figures})."

@@ -47,8 +47,8 @@ class ArmInfo:
 class Grades:
     """Grades of one arm on one benchmark, shape (seeds, questions), and what else was seen.
 
-    ``within_SQ`` is the variance of a cell's grades (NaN where there is one), ``samples_SQ`` their number;
-    ``left_out`` counts questions that some seed has no grades of.
+    ``within_SQ`` is the variance of a cell's outputs (NaN where there is one), ``samples_SQ`` their number;
+    ``left_out`` counts questions that some seed has no grades of, ``empty_seeds`` are those without any.
     """
 
     y_SQ: Array
@@ -61,22 +61,29 @@ class Grades:
     cut: float
     untrained: bool
     left_out: int = 0
+    empty_seeds: tuple[int, ...] = ()
 
     @property
     def flat(self) -> bool:
-        """Whether it is one output a question, right or wrong, of one training seed."""
-        return len(self.seeds) == 1 and bool((self.samples_SQ == 1).all())
+        """Whether it is one output a question, right or wrong as a whole, of one training seed."""
+        single = len(self.seeds) == 1 and bool((self.samples_SQ == 1).all())
+        return single and bool(np.isin(self.y_SQ, (0.0, 1.0)).all())
+
+
+class NothingSharedError(DataError):
+    """No question has grades of every seed."""
 
 
 def grades_of(cells: Sequence[Cell]) -> Grades | None:
     """Share correct of every (seed, question), over parts and samples; None where there are no grades.
 
-    Questions that some seed has no grades of are left out for all, and counted.
+    An output of several parts counts with the share of them that is right.  Questions that some seed has no grades
+    of are left out for all, and counted.
 
     Raises:
-        DataError: no question has grades of every seed.
+        NothingSharedError: no question has grades of every seed.
     """
-    table: dict[tuple[int, str], list[float]] = {}
+    table: dict[tuple[int, str], dict[str, list[float]]] = {}
     statuses = dict.fromkeys(STATUSES, 0)
     lengths: list[int] = []
     cut = 0
@@ -88,18 +95,22 @@ def grades_of(cells: Sequence[Cell]) -> Grades | None:
             cut += prediction.finish_reason == "length"
         for score in read_table(cell.scores, Score):
             statuses[score.status] += 1
-            table.setdefault((cell.seed, question_of[score.prediction_id]), []).append(float(score.status == "correct"))
+            outputs = table.setdefault((cell.seed, question_of[score.prediction_id]), {})
+            outputs.setdefault(score.prediction_id, []).append(float(score.status == "correct"))
     if not table:
         return None
     seeds = sorted({seed for seed, _ in table})
     asked = sorted({question for _, question in table})
     questions = [question for question in asked if all((seed, question) in table for seed in seeds)]
     if not questions:
-        raise DataError(
+        raise NothingSharedError(
             f"{cells[0].benchmark}, arm {cells[0].arm}: no question has grades of all {len(seeds)} seeds",
             "predict and score all seeds on the same benchmark",
         )
-    found = [[table[seed, question] for question in questions] for seed in seeds]
+    found = [
+        [[float(np.mean(parts)) for parts in table[seed, question].values()] for question in questions]
+        for seed in seeds
+    ]
     y = np.array([[np.mean(cell) for cell in row] for row in found])
     within = np.array([[np.var(cell, ddof=1) if len(cell) > 1 else np.nan for cell in row] for row in found])
     samples = np.array([[float(len(cell)) for cell in row] for row in found])
@@ -107,8 +118,9 @@ def grades_of(cells: Sequence[Cell]) -> Grades | None:
     left_out = len(asked) - len(questions)
     kept = {status: count for status, count in statuses.items() if count}
     untrained = all(cell.checkpoint is None for cell in cells)
+    empty = tuple(sorted({cell.seed for cell in cells} - set(seeds)))
     return Grades(
-        y, within, samples, seeds, questions, kept, float(np.mean(lengths)), share, untrained, left_out,
+        y, within, samples, seeds, questions, kept, float(np.mean(lengths)), share, untrained, left_out, empty,
     )  # fmt: skip
 
 

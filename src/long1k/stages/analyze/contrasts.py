@@ -46,10 +46,14 @@ def _wanted(
     """(first arm, second, why, the arm it was made for) of every comparison."""
 
     def amounts(a: str, b: str, key: str) -> str:
-        one, two = (training.get(name, {}).get(key, 0) for name in (a, b))
+        known = [training.get(name, {}) for name in (a, b)]
+        if not any(known) or any(one and key not in one for one in known):
+            return f"{key.replace('_', ' ')} not known"
+        one, two = (one.get(key, 0) for one in known)  # an untrained model saw none
         return f"{one:,} and {two:,} {key}"
 
     wanted: list[tuple[str, str, str, str]] = []
+    untrained = [arm.name for arm in arms if arm.role == "baseline"]
     if len(rungs) >= 2:
         last, first = rungs[-1].name, rungs[0].name
         wanted.append((last, first, f"longest against shortest rung ({amounts(last, first, 'samples')})", last))
@@ -71,6 +75,9 @@ def _wanted(
         elif arm.role == "baseline" and rungs:
             which = "shortest rung" if len(rungs) > 1 else rungs[0].name
             wanted.append((rungs[0].name, arm.name, f"{which} against the untrained model", arm.name))
+        elif not rungs and arm.role != "baseline" and arm.against is None and arm.of is None and arm.name in training:
+            # The arm that the others stand against: did training do anything at all?
+            wanted += [(arm.name, base, f"{arm.name} against the untrained model", base) for base in untrained]
     return wanted
 
 

@@ -139,7 +139,14 @@ def predictors_of(
     for label, names in (("rungs", rungs if len(rungs) > 2 else []), ("all", everyone if len(everyone) > 3 else [])):
         shared = [key for key in QUANTITIES if all(key in known[name] for name in names)]
         stacked = _stacked(names, grades)
-        if _MAIN not in shared or stacked is None or (label == "all" and len(names) == len(rungs)):
+        if _MAIN not in shared or (label == "all" and len(names) == len(rungs)):
+            continue
+        if stacked is None:
+            if label == "all" and names and ("rungs" in made or not rungs):  # of the rungs it is said with the law
+                made["gaps"] = [
+                    "what length stands for cannot be asked over all arms, which have no training seed or no question "
+                    "in common"
+                ]
             continue
         amounts = {key: [known[name][key] for name in names] for key in shared}
         found = compare_predictors(amounts, stacked[1], _MAIN, confidence)
@@ -165,6 +172,7 @@ def law_lines(name: str, law: Mapping[str, Any] | None, predictors: Mapping[str,
         if found is not None:
             kept = ("over these",) if label == "rungs" else tuple(f"at equal {QUANTITIES[key]}:" for key in _RIVALS)
             lines += [line for line in found["said"] if line.startswith(kept)]
+    lines += (predictors or {}).get("gaps", [])
     return [f"{name}: {line[:1].upper()}{line[1:]}." for line in lines]
 
 
@@ -179,8 +187,15 @@ def amount(rungs: Sequence[ArmInfo], training: Mapping[str, Mapping[str, Any]]) 
     """How much data the rungs have: equal only if their tables say so; of no rungs nothing."""
     if not rungs:
         return ""
-    samples = [training[arm.name].get("samples", 0) for arm in rungs]
-    steps = {training[arm.name].get("steps") for arm in rungs}
-    if len(set(samples)) == 1 and len(steps) == 1:
-        return "at an equal number of samples and steps"
-    return f"with {min(samples):,} to {max(samples):,} samples a rung"
+    said = []
+    for key in ("samples", "steps"):
+        found = [training.get(arm.name, {}).get(key) for arm in rungs]
+        known = [value for value in found if value is not None]
+        if len(known) == len(found):
+            said.append((key, min(known), max(known)))
+    if not said:
+        return "with amounts of data that are not known"
+    if all(least == most for _, least, most in said):
+        return f"at an equal number of {' and '.join(key for key, *_ in said)}"
+    words = (f"{least:,} {key}" if least == most else f"{least:,} to {most:,} {key}" for key, least, most in said)
+    return f"with {' and '.join(words)} a rung"

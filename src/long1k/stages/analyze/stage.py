@@ -8,15 +8,25 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError
 from long1k.stages.analyze.beside import beside_lines, beside_of
 from long1k.stages.analyze.budgets import budgets_of
-from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, describe, grades_of, training_of
+from long1k.stages.analyze.cells import (
+    ArmInfo,
+    Cell,
+    Grades,
+    NothingSharedError,
+    describe,
+    grades_of,
+    training_of,
+)
 from long1k.stages.analyze.contrasts import contrasts_of, without_common
 from long1k.stages.analyze.data import data_of, data_verdict
+from long1k.stages.analyze.gaps import failed_lines, gap_lines, missing_lines, once_lines
 from long1k.stages.analyze.law import amount, law_lines, law_of, num_terms, predictors_of, series_of
 from long1k.stages.analyze.ledger import ledger_of
 from long1k.stages.analyze.outputs import outputs_of
@@ -101,18 +111,22 @@ def analyze(
         return read_manifest(out)
     started = time.time()
     begin(out, STAGE, settings, inputs)
-    benchmarks, empty = [], []
+    analyzed, empty = [], []
     for name in dict.fromkeys(cell.benchmark for cell in cells):
         made = _benchmark(name, [c for c in cells if c.benchmark == name], arms, confidence, root)
-        if made is None:
-            empty.append(f"{name}: there are no grades of any arm.")
+        if isinstance(made, str):
+            empty.append(made)
         else:
-            benchmarks.append(made)
-    correct(benchmarks)
+            analyzed.append(made)
+    benchmarks = [one.entry for one in analyzed]
+    correct(benchmarks)  # the tests of all benchmarks together; only then can a verdict speak of them
     beside = [beside_of(name, benchmarks, confidence) for name in paper]
-    for entry in benchmarks:
-        missing = _missing(entry, cells)
-        entry["verdict"] = [*entry.pop("_verdict")(), *beside_lines(entry["benchmark"], beside), *missing]
+    for one in analyzed:
+        entry = one.entry
+        entry["verdict"] = [
+            *verdict(entry["benchmark"], entry["law"], entry["contrasts"], one.rungs, confidence, one.amount),
+            *one.lines, *beside_lines(entry["benchmark"], beside), *missing_lines(entry, cells),
+        ]  # fmt: skip
     findings = {
         **study,
         "confidence": confidence,
@@ -127,12 +141,14 @@ def analyze(
     if at_equal_tokens is not None:
         findings["budgets"] = at_equal_tokens
     comparisons = sum(len(b["contrasts"]) + num_terms(b["law"], b["predictors"]) for b in benchmarks)
+    if at_equal_tokens is not None:
+        comparisons += sum(one["difference"] is not None for one in at_equal_tokens["comparisons"])
     if comparisons > 1:
         findings["notes"] = [
             *findings.get("notes", []),
-            f"Every interval stands for one comparison. Of {comparisons} comparisons of arms that do not differ, about "
-            f"{(1 - confidence) * comparisons:.1g} would exclude zero by chance; the corrected p of a comparison "
-            "of arms allows for all of them (Holm).",
+            f"Every interval stands for one comparison. Of {comparisons} comparisons and gains where nothing differs, "
+            f"about {(1 - confidence) * comparisons:.1g} would exclude zero by chance; the corrected p of a comparison "
+            "of two arms allows for all of those (Holm), not for the gains a doubling.",
         ]
     findings["verdict"] = [line for b in benchmarks for line in b["verdict"]] + empty + data_verdict(findings)
     findings["verdict"] += at_equal_tokens["verdict"] if at_equal_tokens is not None else []
@@ -177,17 +193,32 @@ def _way(
     return list(dict.fromkeys(way))
 
 
+@dataclass(frozen=True, slots=True)
+class _Analyzed:
+    """A benchmark's entry, still without its verdict, and what that needs beside it: ``lines`` are ready sentences."""
+
+    entry: dict[str, Any]
+    rungs: list[ArmInfo]
+    amount: str
+    lines: list[str]
+
+
 def _benchmark(
     name: str, cells: Sequence[Cell], arms: Sequence[ArmInfo], confidence: float, root: Path
-) -> dict[str, Any] | None:
-    """Everything about one benchmark; its verdict is a function until the tests are corrected. None without grades."""
+) -> _Analyzed | str:
+    """Everything about one benchmark but its verdict; a sentence where there are no grades."""
     grades: dict[str, Grades] = {}
+    unpaired: list[str] = []
     shown: list[dict[str, Any]] = []
     for arm in arms:
         own = [cell for cell in cells if cell.arm == arm.name]
         if not own:
             continue
-        g = grades_of(own)
+        try:
+            g = grades_of(own)
+        except NothingSharedError as error:
+            unpaired.append(f"{error.what}; it is left out.")
+            continue
         if g is None:
             continue
         grades[arm.name] = g
@@ -199,6 +230,7 @@ def _benchmark(
                 "accuracy_by_seed": {str(s): float(row.mean()) for s, row in zip(g.seeds, g.y_SQ, strict=True)},
                 "variance": variance_of(g),
                 "left_out": g.left_out,
+                "empty_seeds": list(g.empty_seeds),
                 "statuses": g.statuses,
                 "mean_output_tokens": g.mean_tokens,
                 "cut_frac": g.cut,
@@ -207,7 +239,7 @@ def _benchmark(
             }
         )
     if not grades:
-        return None
+        return " ".join([f"{name}: there are no grades of any arm.", *unpaired])
     training = {arm["name"]: arm["training"] for arm in shown}
     series = series_of([arm for arm in arms if arm.name in grades], training)
     rungs = [arm for arm, _ in series]
@@ -219,63 +251,16 @@ def _benchmark(
     contrasts = contrasts_of(arms, ladder, grades, training, confidence)
     apart = without_common(arms, ladder, grades, training)
     questions = max(len(one.questions) for one in grades.values())
-    made: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "benchmark": name, "questions": questions, "arms": shown, "law": law, "predictors": predictors,
         "contrasts": contrasts,
     }  # fmt: skip
-    made["_verdict"] = lambda: [
-        *verdict(name, law, contrasts, rungs, confidence, amount(rungs, training)),
+    lines = [
+        *gap_lines(name, series, grades, law),
         *law_lines(name, law, predictors),
-        *_once(name, grades),
+        *once_lines(name, grades),
         *(f"{name}: {a} and {b} have no question in common and are not compared." for a, b in apart),
-        *_failed(name, shown),
-    ]  # fmt: skip
-    return made
-
-
-def _once(name: str, grades: Mapping[str, Grades]) -> list[str]:
-    """A sentence where no arm was trained more than once: what its seed did, no interval knows."""
-    trained = [one for one in grades.values() if not one.untrained]
-    if not trained or any(len(one.seeds) > 1 for one in trained):
-        return []
-    return [f"{name}: every arm was trained once; no interval here says what another training seed would give."]
-
-
-def _missing(entry: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
-    """Sentences on arms, questions and comparisons that are not there."""
-    name, lines = entry["benchmark"], []
-    shown = {arm["name"]: arm for arm in entry["arms"]}
-    absent = [arm for arm in dict.fromkeys(cell.arm for cell in cells) if arm not in shown]
-    if absent:
-        lines.append(f"{name}: there are no grades of {', '.join(absent)}; nothing is compared with it.")
-    for arm in shown.values():
-        if arm["left_out"]:
-            lines.append(
-                f"{name}: {arm['left_out']:,} questions of {arm['name']} have no grades of some seed and are left out."
-            )
-    for contrast in entry["contrasts"]:
-        if contrast["left_out"]:
-            lines.append(
-                f"{name}: {contrast['a']} and {contrast['b']} are compared on the "
-                f"{contrast['difference']['num_questions']:,} questions both answered."
-            )
-    return lines
-
-
-def _failed(name: str, shown: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence on grades that failed: they are not verdicts, though the rates count them as not correct."""
-    total = sum(sum(arm["statuses"].values()) for arm in shown)
-    failed = sum(arm["statuses"].get(status, 0) for arm in shown for status in ("error", "timeout"))
-    lines = []
-    if failed:
-        lines.append(
-            f"{name}: {failed:,} of {total:,} answers could not be graded; the rates count them as not correct."
-        )
-    cut = [arm for arm in shown if arm["cut_frac"] > 0.02]
-    if cut:
-        worst = max(cut, key=lambda arm: float(arm["cut_frac"]))
-        lines.append(
-            f"{name}: more than 2 % of the outputs were cut at max_new_tokens in {len(cut)} of {len(shown)} arms, "
-            f"{100 * worst['cut_frac']:.0f} % in {worst['name']}; their accuracy is a lower bound."
-        )
-    return lines
+        *unpaired,
+        *failed_lines(name, shown),
+    ]
+    return _Analyzed(entry, rungs, amount(rungs, training), lines)
