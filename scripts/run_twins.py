@@ -63,6 +63,8 @@ def run(name: str, options: argparse.Namespace) -> bool:
     """Run one twin; False if it failed."""
     runs = folder(name, options)
     if not options.shared and runs.exists():
+        if (runs / "recipe.json").is_file():
+            sys.exit(f"{runs} is a run itself and is not emptied: name another folder with --runs")
         shutil.rmtree(runs)
     runs.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "long1k.cli", "run", name, "--runs", str(runs), "--workers", str(options.workers)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from long1k.rows import Trace, content_id
 from long1k.tables import Manifest, TableWriter
 from long1k.tokens import load_tokenizer
 from realdata import real_data
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeTrace = Callable[..., Trace]
 MakePool = Callable[[Path, Sequence[Trace]], Manifest]

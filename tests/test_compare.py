@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,46 @@ def test_the_effect_is_paired_by_question_and_seed(tmp_path: Path) -> None:
     assert one["turned"][0]["question"] == "What is 1?"
 
 
+def test_several_graders_of_the_same_outputs_count_once(tmp_path: Path) -> None:
+    a = run_of(tmp_path / "one", lambda at, n: at % 4 == 0, seeds=(0,))
+    b = run_of(tmp_path / "two", lambda at, n: at % 4 < 2, seeds=(0,))
+    for root in (a, b):
+        folder = root / "arms" / "L64" / "seed-0"
+        shutil.copytree(folder / "score" / "b" / "math", folder / "score" / "b" / "other")
+    sides = tables_of(a), tables_of(b)
+    places = [place for place in same_places(*sides) if "/score/" in place]
+    assert len(places) == 2
+    (effect,) = effects([(place, sides[0][place], sides[1][place]) for place in places])
+    assert effect["mcnemar"] == {"gained": 10, "lost": 0, "p": pytest.approx(2 / 2**10)}
+
+
+def test_an_interval_stays_within_what_there_can_be(tmp_path: Path) -> None:
+    a = cell(tmp_path / "a", lambda at, n: at == 0, questions=6)
+    b = cell(tmp_path / "b", lambda at, n: True, questions=6)
+    (effect,) = effects([("score", a, b)])
+    assert 0 < effect["difference"]["low"] < 5 / 6 < effect["difference"]["high"] <= 1
+    several = [cell(tmp_path / f"{side}4", lambda at, n, side=side: (at > 0) == (side == "b"), questions=3, samples=2)
+               for side in "ab"]  # fmt: skip
+    (effect,) = effects([("score", several[0], several[1])])
+    assert effect["difference"]["low"] >= -1
+    assert effect["difference"]["high"] <= 1
+
+
+def test_a_question_steers_no_terminal(tmp_path: Path) -> None:
+    rows = [prediction(at, f"q{at}", "\\boxed{6}", question="\x1b[31mred\x07 \u202eturned") for at in range(3)]
+    folders = []
+    for name, text in (("a", "\\boxed{6}"), ("b", "\\boxed{5}")):
+        writer = TableWriter(tmp_path / name / "predict" / "b", Prediction, stage="predict/9", config={}, inputs={})
+        writer.write_part(0, [replace(row, text=text, answer_text=text, arm="\x1b]0;x\x07") for row in rows])
+        writer.commit(1, {"items": 3})
+        folders.append(tmp_path / name / "score" / "b" / "math")
+        score(folders[-1], tmp_path / name / "predict" / "b")
+    for command in (["compare", *map(str, folders)], ["outputs", str(folders[0])]):
+        text = CliRunner().invoke(app, command, catch_exceptions=False).output
+        assert "\u241b" in text
+        assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", text)
+
+
 def test_flips_of_both_ways_and_of_several_samples(tmp_path: Path) -> None:
     a = cell(tmp_path / "a", lambda at, n: at < 20 and n < 3, samples=4)
     b = cell(tmp_path / "b", lambda at, n: 15 <= at < 22, samples=4)
@@ -157,7 +199,8 @@ def test_nothing_in_common_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no arm 'L12'"):
         effects([("score", a, b)], arm_b="L12")
     (effect,) = effects([("score", a, b)])  # the only arms of a benchmark are compared, whatever they are called
-    assert (effect["arm_a"], effect["arm_b"], effect["difference"]["low"]) == ("L64", "L128", None)
+    assert (effect["arm_a"], effect["arm_b"], effect["difference"]["estimate"]) == ("L64", "L128", 0)
+    assert -0.1 < effect["difference"]["low"] < 0 < effect["difference"]["high"] < 0.1  # all right is not certain
 
 
 def test_all_tables_of_one_side_only_are_listed(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ TOP = (
     "study_plan",
     "cli_train",
     "study",
+    "study_cells",
+    "study_layout",
     "display",
     "display_tokens",
     "provenance",

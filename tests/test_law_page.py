@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,8 @@ def test_the_page_shows_shapes_quantities_and_the_paper(tmp_path: Path) -> None:
         tmp_path, {"name": "n", "benchmarks": [entry], "paper": [beside_of(name, [entry], 0.95) for name in "CEG"]}
     )
     page = Page(built(tmp_path))
+    assert "built-in method" not in page.text
+    assert re.search(r"a = \S+, b = \S+", page.text)  # the parameters of the shapes
     assert not page.open
     for words in (
         "The shape of the law on bench", "logit-linear", "What length stands for on bench, over the rungs",

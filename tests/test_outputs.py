@@ -98,6 +98,20 @@ def test_shares_are_of_all_words_and_a_long_output_does_not_rule_the_other_share
     assert "the" not in found
 
 
+def test_of_numbers_and_function_words_only_their_number_is_kept() -> None:
+    counts = WordCounts()
+    assert counts.add("a", "q1", "so 12 + 13 = 25, the sum") == 6
+    assert dict(counts.kinds["a"]["q1"].counts) == {"so": 1, "sum": 1}
+    assert counts.total("a") == 6
+
+
+def test_a_word_without_end_is_shown_by_its_ends(tmp_path: Path) -> None:
+    rows = [prediction(at, f"q{at}", f"so {'haha' * 4000} \\boxed{{5}}") for at in range(12)]
+    text = CliRunner().invoke(app, ["outputs", str(graded(tmp_path, rows))], catch_exceptions=False).output
+    assert "characters left out" in text
+    assert max(map(len, text.splitlines())) < 120
+
+
 def test_equal_counts_are_listed_by_name_and_nothing_comes_of_nothing() -> None:
     counts = WordCounts()
     counts.add("a", "q1", "so but wait so but wait")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 
 from long1k.arms import optimiser_steps
 from long1k.balance_table import balance_row, differences
-from long1k.errors import RecipeError
+from long1k.errors import Long1kError, RecipeError
 from long1k.hardware import parse_machines
 from long1k.recipe import RECIPES, Recipe, expand_arms, load_recipe
 from long1k.recipe_files import recipe_values
+from long1k.stages.analyze.ledger import find_folders, ledger_of
 from long1k.study import Study, run_study
 from long1k.study_plan import find_layouts, plan_study
 from long1k.tables import read_manifest
@@ -209,6 +211,28 @@ def test_a_recipe_that_cannot_stand_on_another_is_refused(keys: dict[str, Any], 
         load_recipe(path)
 
 
+def test_the_recipe_that_one_stands_on_can_be_named_on_the_command_line(tmp_path: Path) -> None:
+    first = _first(tmp_path)
+    keys = json.loads(Path(first).read_text("utf-8"))
+    del keys["name"]
+    other = _write(tmp_path, "other", **keys | {"seeds": [7]})
+    third = _write(tmp_path, "third", arms_of=first, benchmarks={"two": {"type": "micro", "count": 4}})
+    found = load_recipe(third, [f"arms_of={other}", "benchmarks.two.count=3"])
+    assert (found.arms_of, found.base_of, found.seeds) == ("other", "other", [7])
+    assert found.benchmarks["two"]["count"] == 3
+    same = tmp_path / "copy"
+    same.mkdir()
+    with pytest.raises(RecipeError, match="has the name of the recipe that it stands on, 'first'"):
+        load_recipe(_write(same, "first", arms_of=first))
+
+
+def test_a_run_that_is_here_finds_the_one_it_stands_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    third = load_recipe(_write(tmp_path, "third", arms_of=_first(tmp_path)))
+    (tmp_path / "runs" / "third").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "runs" / "third")
+    assert Study(third, Path()).pool == tmp_path / "runs" / "first" / "collect"
+
+
 @pytest.mark.slow
 def test_arms_are_made_once_and_asked_twice(tmp_path: Path) -> None:
     need_extra("trl")
@@ -236,6 +260,30 @@ def test_arms_are_made_once_and_asked_twice(tmp_path: Path) -> None:
     assert arm["points"][2]["mean_tokens"] <= 5
     page = (runs / "third" / "report" / "report.html").read_text(encoding="utf-8")
     assert "Training length against tokens at inference" in page
+    assert "The arms are those of first" in page
+    assert str(tmp_path) not in page
+    assert {line["folder"] for line in findings["ledger"]} >= {"../first/collect", "../first/base/train"}
+    ledger = ledger_of(find_folders(runs / "third"), runs / "third")
+    assert [line["folder"] for line in ledger if line["stage"] == "train"] == [
+        "../first/base/train", "../first/arms/L32/seed-0/train",
+    ]  # fmt: skip
+
+    # What is finished in another recipe's run is never replaced, neither by other training nor by other data.
+    before = {path: path.stat().st_mtime_ns for path in sorted((runs / "first").rglob("manifest.json"))}
+    second = _write(tmp_path, "second", base_of=first, sources=MICRO, arms=LADDER, train={"steps": 1, "batch_size": 2})
+    for path, change, differs in (
+        (third, "train.steps=3", "train.steps: 2 → 3"),
+        (third, "sources.operation-1.count=150", "count: 200 → 150"),
+        (third, "base.train.steps=4", "train.steps: 3 → 4"),
+        (second, "chat.thinking=openthoughts", "thinking"),
+        (second, "base.groups.0.samples=19", "samples: 20 → 19"),
+    ):
+        with pytest.raises(Long1kError, match="belongs to the run of first") as caught:
+            run_study(load_recipe(path, [change]), runs, num_workers=1, say=lambda _: None)
+        assert re.search(differs, str(caught.value)), caught.value
+    assert {path: path.stat().st_mtime_ns for path in sorted((runs / "first").rglob("manifest.json"))} == before
+    run_study(load_recipe(first, ["train.steps=3"]), runs, num_workers=1, say=lambda _: None)  # it is its own
+    assert trained.stat().st_mtime_ns != before[trained]
 
 
 @pytest.mark.parametrize(

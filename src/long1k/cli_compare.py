@@ -32,6 +32,7 @@ def compare(
     from long1k.compare import differences, only, same_places, tables_of
     from long1k.compare_effects import effects
     from long1k.provenance import stage_of
+    from long1k.reporting.text import clean
     from long1k.tables import read_manifest
 
     sides = tables_of(a), tables_of(b)
@@ -45,7 +46,10 @@ def compare(
         "a": str(a), "b": str(b), "tables": len(shared), "differences": differences(a, b, *sides),
         "only": only(*sides), "effects": effects(pairs, arm_a=arm_a, arm_b=arm_b, confidence=confidence),
     }  # fmt: skip
-    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n".join(_lines(found, flips)), flush=True)
+    if as_json:
+        print(json.dumps(found, indent=1, ensure_ascii=False), flush=True)
+    else:  # names, settings and questions come from files: nothing in them may steer a terminal
+        print(clean("\n".join(_lines(found, flips))), flush=True)
 
 
 def _lines(found: Mapping[str, Any], flips: int) -> Iterator[str]:

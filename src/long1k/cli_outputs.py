@@ -30,6 +30,7 @@ def outputs(
     from long1k.errors import RecipeError
     from long1k.jsonlines import expand_path
     from long1k.outputs_text import ledger_lines, outputs_lines
+    from long1k.reporting.text import clean
     from long1k.stages.analyze.ledger import find_folders, ledger_of
     from long1k.stages.analyze.outputs import find_tables, outputs_of
     from long1k.tokens import load_tokenizer
@@ -52,7 +53,7 @@ def outputs(
     for one in found:
         lines += [f"{one['folder']}\n"] * (len(found) > 1)
         lines += outputs_lines(one["benchmarks"]) + ledger_lines(one["ledger"])
-    print("\n".join(lines).rstrip(), flush=True)
+    print(clean("\n".join(lines).rstrip()), flush=True)  # names come from files: they may not steer a terminal
 
 
 def add_commands(app: typer.Typer) -> None:

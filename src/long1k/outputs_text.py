@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from long1k.reporting.text import one_line
 from long1k.statistics.markers import MARKERS
 
 _WIDTH = 110
@@ -71,7 +72,7 @@ def _arm(benchmark: str, arm: Mapping[str, Any]) -> Iterator[str]:
     if any(arm["words"].values()):
         yield "  most frequent words, % of all words"
         for name, words in arm["words"].items():
-            text = ", ".join(f"{one['word']} {100 * one['share']['estimate']:.2f}" for one in words)
+            text = ", ".join(f"{_word(one)} {100 * one['share']['estimate']:.2f}" for one in words)
             yield from _wrapped(f"    {name:<8} ", text or "none of two letters or more")
     contrast = arm["contrast"]
     if contrast["tested"]:
@@ -80,7 +81,7 @@ def _arm(benchmark: str, arm: Mapping[str, Any]) -> Iterator[str]:
             f"{contrast['tested']} words beyond chance (*)"
         )
         for side, name in (("for_a", contrast["a"]), ("for_b", contrast["b"])):
-            text = ", ".join(f"{one['word']}{'*' * one['sure']} {_odds(one)}" for one in contrast[side][:6])
+            text = ", ".join(f"{_word(one)}{'*' * one['sure']} {_odds(one)}" for one in contrast[side][:6])
             yield from _wrapped(f"    {name:<8} ", text or "none")
     yield f"  markers, a thousand {unit}"
     for name, one in outcomes.items():
@@ -114,6 +115,11 @@ def _multi(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _share(interval: Mapping[str, Any] | None) -> str:
     return "–" if interval is None else f"{100 * interval['estimate']:.1f}"
+
+
+def _word(one: Mapping[str, Any]) -> str:
+    """A word; the two ends of one that goes on and on."""
+    return one_line(str(one["word"]), 24)
 
 
 def _odds(one: Mapping[str, Any]) -> str:

@@ -59,7 +59,11 @@ def recipe_values(path: Path, overrides: Sequence[str] = (), smoke: bool = False
     Raises:
         RecipeError: it cannot be read, or two recipes say the same thing.
     """
-    values = _with_other(path, _read(path), smoke)
+    values, pairs = _read(path), [_pair(text) for text in overrides]
+    for key, value in pairs:  # which recipe it stands on decides what there is to be overridden
+        if key in (BASE_OF, ARMS_OF):
+            values[key] = value
+    values = _with_other(path, values, smoke)
     if smoke:
         leaves = values.get("smoke")
         if not leaves:
@@ -68,12 +72,17 @@ def recipe_values(path: Path, overrides: Sequence[str] = (), smoke: bool = False
             raise RecipeError(f"{path}: smoke is a mapping of leaves to values", "e.g. smoke: {train.steps: 10}")
         for key, value in leaves.items():
             set_leaf(values, key, value)
-    for text in overrides:
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise RecipeError(f"--set {text}: expected key.path=value", "e.g. --set train.learning_rate=1e-5")
-        set_leaf(values, key, parse_leaf(value))
+    for key, value in pairs:
+        if key not in (BASE_OF, ARMS_OF):
+            set_leaf(values, key, value)
     return values
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"--set {text}: expected key.path=value", "e.g. --set train.learning_rate=1e-5")
+    return key, parse_leaf(value)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -107,6 +116,8 @@ def _with_other(path: Path, values: dict[str, Any], smoke: bool) -> dict[str, An
         if one in other and one not in filled:
             filled[one] = other[one]
     filled[key] = other.get("name", found.stem)
+    if filled[key] == values.get("name"):  # the two runs would be one folder
+        raise RecipeError(f"{path}: it has the name of the recipe that it stands on, '{filled[key]}'", "rename one")
     if key == ARMS_OF:
         filled["kept_out"] = _kept_out(path, values, other)
         if other.get("base") is not None:

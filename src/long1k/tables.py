@@ -37,7 +37,7 @@ from long1k.rows import SCHEMA_VERSION, R, Reject, Row, canonical_json, from_arr
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
 PART_ROWS = 4096
-keep_finished: ContextVar[bool] = ContextVar("keep_finished", default=False)
+keep_finished: ContextVar[bool | str] = ContextVar("keep_finished", default=False)
 """Whether a finished result of another configuration is refused instead of replaced: so in commands with --out."""
 _PACKAGES = ("pyarrow", "tokenizers", "fastokens", "math-verify", "torch", "transformers", "trl", "accelerate")
 
@@ -245,6 +245,8 @@ def changes(before: Mapping[str, Any], config: Mapping[str, Any], inputs: Mappin
 
 
 def _leaves(path: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        value = {str(at): inner for at, inner in enumerate(value)}
     if not isinstance(value, dict) or (not value and path):
         return {path: value}
     return {
@@ -300,11 +302,14 @@ def begin(
         listed = "".join(f"\n    {line}" for line in differing)
         # A start that failed before it made anything leaves nothing that would be lost.
         worth = any(one.name != PROGRESS and (one.is_dir() or one.stat().st_size) for one in entries)
-        if keep_finished.get() and (finished or (precious and worth)):
+        kept = keep_finished.get()
+        if kept and (finished or (precious and worth)):
             what = "a finished result" if finished else "unfinished work"
             raise DataError(
                 f"{folder} holds {what} of {stage.split('/')[0]} with other settings or inputs{listed}",
-                "name another folder with --out, take the change back, or remove the folder first",
+                kept
+                if isinstance(kept, str)
+                else "name another folder with --out, take the change back, or remove the folder first",
             )
         if say is not None:
             say(f"{folder} starts anew: its settings or inputs have changed{listed}")

@@ -144,7 +144,7 @@ def _arm(arm: Mapping[str, Any]) -> dict[str, Any]:
                 "name": name, "outputs": one["outputs"], "mean": figure(one["mean_length"], 0),
                 "median": figure(one["median_length"], 0), "loops": one["loop_frac"], "cut": one["cut_frac"],
                 "markers": [figure(one["markers_a_thousand"][marker], 2) for marker in _MARKERS],
-                "words": [(word["word"], 100 * word["share"]["estimate"], _bounds(word["share"]),
+                "words": [(one_line(word["word"], 24), 100 * word["share"]["estimate"], _bounds(word["share"]),
                            100 * word["share_an_output"]["estimate"]) for word in arm["words"][name]],
             }
             for name, one in arm["outcomes"].items()
@@ -152,7 +152,7 @@ def _arm(arm: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "tested": arm["contrast"]["tested"], "beyond": arm["contrast"]["beyond_chance"],
         "contrast": [
-            (kind, [(o["word"], figure(o["log_odds"], 2, signed=True), o["sure"],
+            (kind, [(one_line(o["word"], 24), figure(o["log_odds"], 2, signed=True), o["sure"],
                      figure(o["within"], 2, signed=True)) for o in arm["contrast"][side]])
             for side, kind in (("for_a", arm["contrast"]["a"]), ("for_b", arm["contrast"]["b"]))
         ],

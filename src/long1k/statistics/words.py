@@ -8,6 +8,7 @@ are of all words, listed or not.
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,10 +38,13 @@ LEAST_QUESTIONS = 10
 
 @dataclass
 class Outputs:
-    """Word counts of the outputs of one kind to one question; ``shares`` sums the share of each output."""
+    """Counts of listed words in the outputs of one kind to one question; ``words`` counts all.
+
+    ``shares`` sums each output's share of a word.  Of what is never listed (numbers, above all) nothing is kept.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
-    shares: Counter[str] = field(default_factory=Counter)
+    shares: dict[str, float] = field(default_factory=dict)
     words: int = 0
     outputs: int = 0
 
@@ -56,11 +60,13 @@ class WordCounts:
         found = Counter(WORD.findall(text.lower()))
         total = found.total()
         one = self.kinds.setdefault(kind, {}).setdefault(question, Outputs())
-        one.counts.update(found)
         one.words += total
         one.outputs += 1
-        for word, count in found.items():
-            one.shares[word] += count / total  # type: ignore[assignment]  # a sum of shares is no whole number
+        for text_word, count in found.items():
+            if is_listed(text_word):
+                word = sys.intern(text_word)  # one string for all questions
+                one.counts[word] += count
+                one.shares[word] = one.shares.get(word, 0.0) + count / total
         return total
 
     def total(self, kind: str) -> int:
@@ -90,7 +96,7 @@ def top_words(counts: WordCounts, kind: str, top: int = 10, confidence: float = 
     found = []
     for word, count in first:
         share = ratio([one.counts[word] for one in own.values()], words, confidence, (0.0, 1.0))
-        each = ratio([one.shares[word] for one in own.values()], outputs, confidence, (0.0, 1.0))
+        each = ratio([one.shares.get(word, 0.0) for one in own.values()], outputs, confidence, (0.0, 1.0))
         assert share is not None
         assert each is not None
         found.append({"word": word, "count": count, "share": share.as_dict(), "share_an_output": each.as_dict()})

@@ -73,7 +73,8 @@ def _wanted(
             tokens = amounts(arm.name, arm.against, "tokens")
             wanted.append((arm.name, arm.against, f"{arm.description}, against {arm.against} ({tokens})", arm.name))
         elif arm.role == "baseline" and rungs:
-            wanted.append((rungs[0].name, arm.name, "shortest rung against the untrained model", arm.name))
+            which = "shortest rung" if len(rungs) > 1 else rungs[0].name
+            wanted.append((rungs[0].name, arm.name, f"{which} against the untrained model", arm.name))
         elif not rungs and arm.role != "baseline" and arm.against is None and arm.of is None and arm.name in training:
             # The arm that the others stand against: did training do anything at all?
             wanted += [(arm.name, base, f"{arm.name} against the untrained model", base) for base in untrained]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ def ledger_of(folders: Iterable[tuple[str, Path]], root: Path) -> list[dict[str,
         root: paths are told relative to it.
     """
     return [
-        {"stage": stage, "folder": str(folder.relative_to(root)) if folder.is_relative_to(root) else str(folder)}
+        {"stage": stage, "folder": relpath(folder, root)}  # of another run: ../NAME/…, wherever both lie
         | (_import(made, folder) if (made := read_manifest(folder)).stage.startswith("import") else _LINES[stage](made))
         for stage, folder in folders
         if (folder / MANIFEST).is_file()
@@ -72,12 +74,30 @@ _LINES = {"collect": _collect, "synthesize": _synthesize, "train": _train, "pred
 
 
 def find_folders(run: Path) -> list[tuple[str, Path]]:
-    """Tables and checkpoints of a run, or of a part of it, in the order of the way; none where it is one table."""
+    """Tables and checkpoints of a run, or of a part of it, in the order of the way; none where it is one table.
+
+    Of a run whose arms or base model are another recipe's, what they were made of in that recipe's run, too.
+    """
     if (run / MANIFEST).is_file():
         return []
-    found = [(read_manifest(path.parent).stage.split("/")[0], path.parent) for path in sorted(run.rglob(MANIFEST))]
+    paths = [path.parent for top in (*_elsewhere(run), run) for path in sorted(top.rglob(MANIFEST))]
+    found = [(read_manifest(path).stage.split("/")[0], path) for path in dict.fromkeys(paths)]
     order = list(_LINES)
     known = [
-        (stage if stage in _LINES else _OTHER[stage], path) for stage, path in found if stage in {*_LINES, *_OTHER}
+        (stage if stage in _LINES else _OTHER[stage], path)
+        for stage, path in found
+        if stage in {*_LINES, *_OTHER} and (path.is_relative_to(run) or stage not in ("predict", *_OTHER))
     ]
     return sorted(known, key=lambda pair: order.index(pair[0]))
+
+
+def _elsewhere(run: Path) -> Iterator[Path]:
+    """Folders in other runs beside this one in which its base model and arms were made."""
+    try:
+        recipe = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    for key, names in (("base_of", ("base",)), ("arms_of", ("collect", "arms"))):
+        other = recipe.get(key) if isinstance(recipe, dict) else None
+        if isinstance(other, str):
+            yield from (run.resolve().parent / other / name for name in names)
