@@ -5,8 +5,9 @@
 
 An undisturbed run comes first; then a second one is killed (the whole process group, workers
 and all) at moments drawn over the time that the first one took, and resumed by the same
-command.  With --by-outputs a moment is a number of outputs that are kept, so that it does not depend on how busy the
-machine is.  Exit code 0 if all tables and checkpoints of both have equal digests, and a run was killed.
+command.  With --by-outputs or --by-tables a moment is a number of outputs that are kept, or of tables and checkpoints
+that are finished (and a part of a second), so that it does not depend on how busy the machine is.  Exit code 0 if all
+tables and checkpoints of both have equal digests, and a run was killed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -55,19 +57,27 @@ def outputs_in(folder: Path) -> int:
     return finished + sum(path.read_bytes().count(b"\n") for path in folder.rglob("samples.jsonl"))
 
 
-def wait_until(process: subprocess.Popen[bytes], seconds: float | None, outputs: int, folder: Path) -> bool:
-    """Whether the process still ran when its moment came: so many seconds, or (None) so many outputs kept."""
-    if seconds is not None:
-        try:
-            process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            return True
-        return False
+def still_runs(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether the process runs for so many seconds more."""
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def reaches(process: subprocess.Popen[bytes], amount: int, folder: Path, measure: Callable[[Path], int]) -> bool:
+    """Whether the process still runs when so much is there."""
     while process.poll() is None:
-        if outputs_in(folder) >= outputs:
+        if measure(folder) >= amount:
             return True
         time.sleep(0.005)
     return False
+
+
+def tables_in(folder: Path) -> int:
+    """Finished tables and checkpoints below a folder."""
+    return sum(1 for _ in folder.rglob("manifest.json"))
 
 
 def main() -> int:
@@ -80,6 +90,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="a folder of its own; emptied first")
     parser.add_argument("--command", help="in place of a recipe: a long1k command with its options, without --out")
     parser.add_argument("--by-outputs", action="store_true", help="moments are numbers of outputs kept, not seconds")
+    parser.add_argument("--by-tables", action="store_true", help="moments are numbers of finished tables, not seconds")
     parser.add_argument("--set", dest="sets", action="append", default=[], help="passed on to long1k run")
     options = parser.parse_args()
     shutil.rmtree(options.work, ignore_errors=True)
@@ -92,18 +103,21 @@ def main() -> int:
 
     rng = random.Random(options.seed)
     # Work that is kept makes every resumed run shorter: kills are spread over the time of the whole.
-    whole_length = outputs_in(whole) if options.by_outputs else took
-    moments = sorted(rng.uniform(0.01, 0.97) * whole_length for _ in range(options.kills))
+    measure = tables_in if options.by_tables else outputs_in if options.by_outputs else None
+    whole_length = took if measure is None else measure(whole)
+    latest = 0.9 if options.by_tables else 0.97  # the last tables of a study take no time
+    moments = sorted(rng.uniform(0.01, latest) * whole_length for _ in range(options.kills))
     done = 0.0
     kills = 0
     for number, moment in enumerate(moments, 1):
         # Start-up is repeated by every resumed run: it is not progress.
-        wait = None if options.by_outputs else moment - done + (2.5 if number > 1 else 0.0)
+        wait = moment % 1 if options.by_tables else moment - done + (2.5 if number > 1 else 0.0)
         process = subprocess.Popen(
             command(options, killed),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        if not wait_until(process, wait, max(1, int(moment)), killed):
+        there = measure is None or reaches(process, max(1, int(moment)), killed, measure)
+        if not there or (not options.by_outputs and not still_runs(process, wait)):
             print(f"kill {number}: the run had already ended", flush=True)
             continue
         finished = progress(killed)
@@ -111,7 +125,7 @@ def main() -> int:
         process.wait()
         done = moment
         kills += 1
-        unit = "outputs" if options.by_outputs else "s of work"
+        unit = "tables" if options.by_tables else "outputs" if options.by_outputs else "s of work"
         print(f"kill {number} at about {moment:.1f} {unit}: {finished}", flush=True)
     subprocess.run(command(options, killed), check=True, stdout=subprocess.DEVNULL)
 
