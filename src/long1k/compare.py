@@ -6,7 +6,6 @@ seed's folder the place inside it.  What made a table is in its manifest; what i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from long1k.errors import DataError
 from long1k.provenance import stage_of
 from long1k.rows import canonical_json
 from long1k.scored import graded_predictions
-from long1k.tables import MANIFEST, Manifest, read_manifest
+from long1k.tables import MANIFEST, Manifest, read_json, read_manifest
 
 CATEGORIES = ("recipe", "configuration", "data", "template", "versions")
 _UNTOLD = ("analyze", "report")  # they follow from the rest
@@ -70,7 +69,7 @@ def differences(folder_a: Path, folder_b: Path, a: Side, b: Side) -> list[dict[s
     the first. Tables that only one side has are told by ``only``.
     """
     found: dict[str, dict[str, Any]] = {}
-    recipes = [_json(folder / "recipe.json") for folder in (folder_a, folder_b)]
+    recipes = [read_json(folder / "recipe.json") for folder in (folder_a, folder_b)]
     if all(recipes):
         for key, one, other in _differing(_leaves("", recipes[0]), _leaves("", recipes[1])):
             _note(found, "recipe", "recipe", key, one, other, "recipe.json")
@@ -146,11 +145,3 @@ def _leaves(path: str, value: Any) -> dict[str, Any]:
     if isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
         return {key: leaf for at, inner in enumerate(value) for key, leaf in _leaves(f"{path}.{at}", inner).items()}
     return {path: value}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -195,7 +195,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(f"there is no folder {folder}", "check the path, or run the stage that makes it")
     path = folder / MANIFEST
     if not path.is_file():
-        stage = str(_read_json(folder / PROGRESS).get("stage") or "").split("/")[0]
+        stage = str(read_json(folder / PROGRESS).get("stage") or "").split("/")[0]
         if not stage:
             raise IncompleteError(
                 f"{folder} has no {MANIFEST}: it holds no result of this program, or one that was never finished",
@@ -282,18 +282,18 @@ def begin(
     wanted = fingerprint(stage, config, inputs)
     make_folder(folder)
     marker, manifest = folder / PROGRESS, folder / MANIFEST
-    known = _read_json(marker)
+    known = read_json(marker)
     if known.get("fingerprint") == wanted and not manifest.is_file():
         return wanted
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    owner = known.get("stage") or _read_json(manifest).get("stage")
+    owner = known.get("stage") or read_json(manifest).get("stage")
     if entries and owner is None:
         raise DataError(
             f"{folder} holds files that this program did not make ({entries[0].name})", "name an empty or a new folder"
         )
     if entries and str(owner).split("/")[0] != stage.split("/")[0]:
         raise DataError(f"{folder} holds the result of {str(owner).split('/')[0]}", "name an empty or a new folder")
-    found = _read_json(manifest) or known
+    found = read_json(manifest) or known
     if found.get("fingerprint") not in (None, wanted):
         finished = "config" in found and manifest.is_file()
         differing = changes(found, config, inputs)
@@ -325,10 +325,10 @@ def begin(
     return wanted
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """A small JSON file; empty if it is not there or not whole."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a small JSON file; empty if it is not there, not whole, or no object."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -6,11 +6,10 @@ behind that is another document, so engines end an output there, as ``generate``
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from long1k.chat import Chat
+from long1k.tables import read_json
 
 
 def end_ids(folder: Path, chat: Chat) -> tuple[int, ...]:
@@ -37,15 +36,7 @@ def _text(chat: Chat, token_id: int) -> str:
 def named_end_ids(folder: Path) -> set[int] | None:
     """What ``generate`` would end an output at: eos_token_id of generation_config.json, else of config.json."""
     for name in ("generation_config.json", "config.json"):
-        found = _read(folder / name).get("eos_token_id")
+        found = read_json(folder / name).get("eos_token_id")
         if found is not None:
             return {one for one in (found if isinstance(found, list) else [found]) if type(one) is int}
     return None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

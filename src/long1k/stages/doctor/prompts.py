@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from long1k.benchmarks.base import Benchmark, Item, account
 from long1k.chat import STYLES, Chat, documents
@@ -17,7 +15,7 @@ from long1k.generation.ends import named_end_ids
 from long1k.rows import Example
 from long1k.stages.doctor.check import Check, plural, short
 from long1k.stages.doctor.rows import called
-from long1k.tables import iter_table, read_manifest
+from long1k.tables import iter_table, read_json, read_manifest
 from long1k.training.positions import positions_in
 
 _COMPARED = 200  # training samples whose prompts are rendered again
@@ -161,7 +159,7 @@ def model_checks(folder: Path, chat: Chat, longest_tokens: int, max_new_tokens: 
                 f"servers would go on past the answer: put eos_token_id {chat.end_id} into generation_config.json",
             )
         )
-    positions = positions_in(_read(folder / "config.json"))
+    positions = positions_in(read_json(folder / "config.json"))
     if positions is not None:
         room = positions - longest_tokens
         wanted = max_new_tokens or 0
@@ -176,14 +174,6 @@ def model_checks(folder: Path, chat: Chat, longest_tokens: int, max_new_tokens: 
             )
         )
     return checks
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def train_checks(samples: Path, chat_trained: Chat, chat: Chat, items: Sequence[Item]) -> list[Check]:
