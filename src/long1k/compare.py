@@ -14,7 +14,7 @@ from long1k.errors import DataError
 from long1k.provenance import stage_of
 from long1k.rows import canonical_json
 from long1k.scored import graded_predictions
-from long1k.tables import MANIFEST, Manifest, read_json, read_manifest
+from long1k.tables import MANIFEST, Manifest, leaves, read_json, read_manifest
 
 CATEGORIES = ("recipe", "configuration", "data", "template", "versions")
 _UNTOLD = ("analyze", "report")  # they follow from the rest
@@ -71,7 +71,7 @@ def differences(folder_a: Path, folder_b: Path, a: Side, b: Side) -> list[dict[s
     found: dict[str, dict[str, Any]] = {}
     recipes = [read_json(folder / "recipe.json") for folder in (folder_a, folder_b)]
     if all(recipes):
-        for key, one, other in _differing(_leaves("", recipes[0]), _leaves("", recipes[1])):
+        for key, one, other in _differing(leaves("", recipes[0]), leaves("", recipes[1])):
             _note(found, "recipe", "recipe", key, one, other, "recipe.json")
     of_stage: dict[str, int] = {}
     for place in same_places(a, b):
@@ -107,7 +107,7 @@ def _note(
 
 def _facts(made: Manifest) -> dict[str, Any]:
     """What a manifest says of how its table was made, leaf by leaf."""
-    facts = _leaves("config", made.config)
+    facts = leaves("config", made.config)
     facts |= {f"inputs.{name}": value[:12] for name, value in made.inputs.items()}
     facts |= {f"versions.{name}": value for name, value in made.versions.items()}
     facts |= {f"info.{name}": made.info[name] for name in _INFO if name in made.info}
@@ -133,15 +133,3 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str
         one, other = a.get(key), b.get(key)
         if (key in a) != (key in b) or canonical_json(one) != canonical_json(other):
             yield key, one, other
-
-
-def _leaves(path: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping) and value:
-        return {
-            key: leaf
-            for name, inner in value.items()
-            for key, leaf in _leaves(f"{path}.{name}" if path else str(name), inner).items()
-        }
-    if isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
-        return {key: leaf for at, inner in enumerate(value) for key, leaf in _leaves(f"{path}.{at}", inner).items()}
-    return {path: value}

@@ -234,7 +234,7 @@ def changes(before: Mapping[str, Any], config: Mapping[str, Any], inputs: Mappin
     if "config" not in before:
         return []
     # Old and new come from JSON, so that a list and a tuple of the same values are the same.
-    old, new = _leaves("", before["config"]), _leaves("", json.loads(canonical_json(dict(config))))
+    old, new = leaves("", before["config"]), leaves("", json.loads(canonical_json(dict(config))))
     old |= {f"inputs.{name}": value[:12] for name, value in before.get("inputs", {}).items()}
     new |= {f"inputs.{name}": value[:12] for name, value in inputs.items()}
     return [
@@ -244,7 +244,8 @@ def changes(before: Mapping[str, Any], config: Mapping[str, Any], inputs: Mappin
     ]
 
 
-def _leaves(path: str, value: Any) -> dict[str, Any]:
+def leaves(path: str, value: Any) -> dict[str, Any]:
+    """Plain values of nested mappings, and of lists of them, by dotted path."""
     if isinstance(value, list) and any(isinstance(one, dict) for one in value):
         value = {str(at): inner for at, inner in enumerate(value)}
     if not isinstance(value, dict) or (not value and path):
@@ -252,7 +253,7 @@ def _leaves(path: str, value: Any) -> dict[str, Any]:
     return {
         key: leaf
         for name, inner in value.items()
-        for key, leaf in _leaves(f"{path}.{name}" if path else str(name), inner).items()
+        for key, leaf in leaves(f"{path}.{name}" if path else str(name), inner).items()
     }
 
 
