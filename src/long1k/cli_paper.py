@@ -10,7 +10,7 @@ import typer
 
 from long1k.errors import RecipeError
 
-_WIDTH = 116
+_WIDTH = 100
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -255,10 +255,12 @@ def study_summary(root: Path) -> str:
             f"accuracy in % [{100 * findings['confidence']:.0f} % interval]"
         )
         width = max(len(a["name"]) for a in b["arms"])
+        columns = sorted({seed for a in b["arms"] for seed in a["accuracy_by_seed"]}, key=int)
         lines.append(f"  {'arm':<{width}} {'tokens':>7} {'samples':>8} {'trained on':>12}  {'mean':<20} by seed")
         for a in b["arms"]:
             training = a["training"]
-            seeds = " ".join(f"{100 * value:5.1f}" for value in a["accuracy_by_seed"].values())
+            by_seed = a["accuracy_by_seed"]
+            seeds = " ".join(f"{100 * by_seed[s]:5.1f}" if s in by_seed else "    –" for s in columns).rstrip(" –")
             tokens = f"{a['target_tokens']:,}" if a["target_tokens"] else "–"
             lines.append(
                 f"  {a['name']:<{width}} {tokens:>7} {training.get('samples', 0):>8,} "
