@@ -182,8 +182,8 @@ def test_a_recipe_takes_nothing_from_stages() -> None:
 
 def test_the_ground_floor_imports_no_room() -> None:
     ground = (
-        "errors", "rows", "tables", "tokens", "chat", "jsonlines", "files", "readers", "parquet", "plugins", "progress",
-        "micro", "loops", "hub", "labels", "templates", "paper",
+        "errors", "rows", "tables", "tokens", "chat", "thinking", "jsonlines", "files", "readers", "chunks", "parquet",
+        "plugins", "progress", "micro", "loops", "hub", "labels", "templates", "paper",
     )  # fmt: skip
     assert set(ground) <= {_room(module) for module in GRAPH}
     found = {

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from conftest import MakePool, MakeTrace, build_trace
-from long1k.chat import STYLES, Chat
+from long1k.chat import Chat
 from long1k.errors import InfeasibleError, RecipeError
 from long1k.grading.extract import extract_parts
 from long1k.joining.coverage import coverage
@@ -29,6 +29,7 @@ from long1k.rows import Example, Trace, derive_seed
 from long1k.sources.micro import MicroConfig, MicroSource
 from long1k.stages.synthesize import synthesize
 from long1k.tables import MANIFEST, read_table
+from long1k.thinking import STYLES
 from long1k.tokens import load_tokenizer
 
 CHAT = Chat(load_tokenizer("package:micro"))
