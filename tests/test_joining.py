@@ -19,7 +19,8 @@ from long1k.chat import Chat
 from long1k.errors import InfeasibleError, RecipeError
 from long1k.grading.extract import extract_parts
 from long1k.joining.coverage import coverage
-from long1k.joining.fit import Request, fit
+from long1k.joining.fit import fit
+from long1k.joining.fitter import Request
 from long1k.joining.lengths import LengthPool, Part
 from long1k.joining.linkers import BANKS, choose_linkers
 from long1k.joining.pairing import most_pairs
