@@ -116,21 +116,22 @@ def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
         yield f"  {effect['why']}"
         return
     accuracy = effect["accuracy"]
+    test = effect["mcnemar"]
     reading = ""
     if difference["low"] is not None:
-        zero, chance = difference["low"] <= 0 <= difference["high"], effect["p"] >= 1 - difference["confidence"]
-        reading = (
-            ": no difference found" if zero else ": undecided, the test does not find it" if chance else ": they differ"
-        )
+        zero = difference["low"] <= 0 <= difference["high"]
+        reading = ": no difference found" if zero else ": they differ"
+        if zero == (effect["p"] <= 1 - difference["confidence"]):
+            reading = ": undecided, the interval and the test part"
     level = f"{100 * difference['confidence']:g} %"
     yield (
         f"  accuracy {100 * accuracy['a']:.1f} % → {100 * accuracy['b']:.1f} %, {points(difference['estimate'])} "
         f"{span(difference)} ({level}){reading}"
     )
-    if effect["mcnemar"] is not None:
-        test = effect["mcnemar"]
-        turned = f"{test['gained']} became right, {test['lost']} wrong"
-        yield f"  one output a question: {turned}; McNemar's exact p {test['p']:.3g}"
+    if test is not None:
+        found = "" if test["p"] is None else f"; McNemar's mid-p {test['p']:.3g} (exact {test['p_exact']:.3g})"
+        what = "prompt" if prompts else "question"
+        yield f"  one verdict a {what}: {test['gained']} became right, {test['lost']} wrong{found}"
     else:
         known = effect["p"] is not None  # else there is no interval, and its place says why
         over = f"; interval over {difference['over']}; {p_words(effect['p'])}" if known else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,9 @@ def effects(
 
     Interval and test are those of a study's findings: paired by question, each side's training seeds its own. Problems
     that stood in one prompt, on either side, are one observation, and then ``questions`` counts problems,
-    ``observations`` prompts. With one output a question and one seed the interval is Tango's, and ``mcnemar``'s p the
-    exact one. A question has turned if most of its outputs were right on one side, and not on the other. Where several
-    graders read the same outputs, the first by name counts.
+    ``observations`` prompts. With one verdict a question the interval is Tango's, and ``mcnemar`` holds the
+    mid-p and the exact p. A question has turned if most of its outputs were right on one side, and not on the other.
+    Where several graders read the same outputs, the first by name counts.
 
     Args:
         groups: scores of a and of b that stand against each other; those of one arm and several seeds together.
@@ -145,7 +145,6 @@ def _effect(benchmark: str, one: str, other: str, a: _Cell, b: _Cell, confidence
     for edge in ("low", "high"):
         if difference[edge] is not None:
             difference[edge] = min(1.0, max(-1.0, difference[edge]))
-    once = len(units) == len(questions) and sides[0].flat and sides[1].flat
     rate_a, rate_b = (_array(cell.grades, questions).mean(axis=0) for cell in (a, b))
     turned = [
         {"question_id": name, "a": float(rate_a[at]), "b": float(rate_b[at]),
@@ -158,8 +157,12 @@ def _effect(benchmark: str, one: str, other: str, a: _Cell, b: _Cell, confidence
         "observations": len(units), "accuracy": {"a": float(sides[0].y_SQ.mean()), "b": float(sides[1].y_SQ.mean())},
         "paired": _paired(a.grades, b.grades, len(units) < len(questions)),
         "difference": difference, "p": test["p"], "turned": turned,
-        "mcnemar": {"gained": test["only_a"], "lost": test["only_b"], "p": test["p_exact"]} if once else None,
+        "mcnemar": _flips(test) if "p_exact" in test else None,
     }  # fmt: skip
+
+
+def _flips(test: Mapping[str, Any]) -> dict[str, Any]:
+    return {"gained": test["only_a"], "lost": test["only_b"], "p": test["p"], "p_exact": test["p_exact"]}
 
 
 def _units(questions: Sequence[str], prompts: Sequence[frozenset[str]]) -> list[list[str]]:
