@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from conftest import MakePool, MakeTrace
 from long1k import cli, cli_pool
-from long1k.errors import RecipeError
-from long1k.recipe import RECIPES, expand_arms, load_recipe, parse_leaf
+from long1k.errors import DataError, RecipeError
+from long1k.recipe import RECIPES, expand_arms, load_recipe, parse_leaf, recipe_of_run
 from long1k.rows import Example
 from long1k.sources.micro import MicroConfig, MicroSource
+from long1k.summary import study_summary
 from long1k.tables import read_manifest, read_table
 
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "ray", "accelerate")
@@ -214,6 +216,40 @@ def test_a_control_of_a_much_shorter_arm_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(RecipeError):
         load_recipe(_write(tmp_path, swap))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Invalid JSON"), ('{"name": "x", "oldkey": 1}', "unknown key 'oldkey'"), (b"\xff\xfe", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_run_whose_recipe_is_damaged_or_of_another_version_is_told(
+    text: str | bytes, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=rf"{message}[\s\S]*damaged, or of another version[\s\S]*writes it anew"):
+        recipe_of_run(tmp_path)
+    result = CliRunner().invoke(cli.app, ["analyze", str(tmp_path)])
+    assert isinstance(result.exception, DataError)
+
+
+def test_a_seed_without_scores_keeps_its_place_in_the_table(tmp_path: Path) -> None:
+    accuracy = {"estimate": 0.5, "low": 0.4, "high": 0.6}
+    by_seed = {"L1": {"0": 0.1, "2": 0.3}, "L2": {"0": 0.1, "1": 0.2, "10": 0.3}, "untrained": {"0": 0.5}}
+    arms = [
+        {"name": name, "training": {}, "target_tokens": None, "accuracy": accuracy, "accuracy_by_seed": values}
+        for name, values in by_seed.items()
+    ]
+    benchmark = {"benchmark": "b", "questions": 9, "arms": arms, "law": None}
+    (tmp_path / "analyze").mkdir()
+    (tmp_path / "analyze" / "findings.json").write_text(
+        json.dumps({"confidence": 0.95, "benchmarks": [benchmark], "verdict": []})
+    )
+    lines = study_summary(tmp_path).splitlines()
+    assert [line.split("]")[1].split() for line in lines if "[40.0, 60.0]" in line] == [
+        ["10.0", "–", "30.0"], ["10.0", "20.0", "–", "30.0"], ["50.0"],
+    ]  # fmt: skip
 
 
 def test_an_arm_name_cannot_lead_out_of_the_run(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
     else:
         known = effect["p"] is not None  # else there is no interval, and its place says why
         over = f"; interval over {difference['over']}; {p_words(effect['p'])}" if known else ""
-        yield f"  paired {effect['paired']}{over}"
+        yield from _wrapped(f"paired {effect['paired']}{over}", "  ")
     failed, cut = effect["not_gradable"], effect["cut_frac"]
     if failed["a"] or failed["b"]:
         yield f"  not gradable, counted as not correct: {failed['a']:,} in a, {failed['b']:,} in b"

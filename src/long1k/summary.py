@@ -16,11 +16,13 @@ from long1k.tables import Manifest, iter_table
 WIDTH = 100
 
 
-def rows_line(manifest: Manifest) -> str:
-    """Rows in, out, and rejected by reason."""
+def rows_line(manifest: Manifest, more: str = "") -> str:
+    """Rows in, out, and rejected by reason; whatever more there is to say stands before the reasons."""
     reasons = "".join(f"\n    {count:>9,}  {reason}" for reason, count in manifest.rejected.items())
     rejected = sum(manifest.rejected.values())
     account = f"{manifest.rows_in:,} rows in = {manifest.rows_out:,} out + {rejected:,} rejected"
+    if more:
+        return f"{account}; {more}" + (f"\n  rejected:{reasons}" if reasons else "")
     return account + (f":{reasons}" if reasons else "")
 
 
