@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ from long1k.study_layout import Layout
 from long1k.study_screen import Screen, can_draw
 from long1k.study_state import Process, RunState, remove_state, write_state
 from long1k.study_tree import FINISHED, Node, look, plan_nodes
+from long1k.study_view import WIDTH
 from long1k.tables import Manifest
 
 _TICK_SECONDS = 0.25
@@ -231,4 +233,8 @@ class Told:
         """A line of its own, unless a tree shows what it says."""
         if not self.board.live:
             spent = time.time() - self.board.state.started
-            self.say(f"[{spent:6.1f} s] {title:<34} {detail}" + ("" if fresh else "  (kept)"))
+            start, kept = f"[{spent:6.1f} s] {title:<34} ", "" if fresh else "  (kept)"
+            first, *more = textwrap.wrap(
+                detail, WIDTH - len(start) - len(kept), break_long_words=False, break_on_hyphens=False
+            ) or [""]
+            self.say("\n".join((f"{start}{first}{kept}", *(" " * len(start) + line for line in more))))
