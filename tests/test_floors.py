@@ -186,7 +186,7 @@ def test_a_recipe_takes_nothing_from_stages() -> None:
 def test_the_ground_floor_imports_no_room() -> None:
     ground = (
         "errors", "rows", "tables", "tokens", "chat", "jsonlines", "files", "readers", "parquet", "plugins", "progress",
-        "micro", "loops", "hub", "labels", "templates", "paper", "resources", "captured",
+        "micro", "loops", "hub", "labels", "templates", "paper", "resources", "captured", "wide",
     )  # fmt: skip
     found = {(name, other) for name in ground for other in GRAPH[f"long1k.{name}"] if _room(other) not in (*ground, "")}
     assert found == set()

@@ -42,7 +42,9 @@ Sets = Annotated[list[str], typer.Option("--set", help="Override a leaf: key.pat
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    from long1k.wide import tell
+
+    tell(text)
 
 
 @app.callback(invoke_without_command=True)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from long1k.wide import WIDTH
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -86,8 +88,6 @@ def _watched(root: Path, found: Status, interval: float, whole: bool) -> Status:
 def _console() -> Console:
     from rich.console import Console
 
-    from long1k.study_view import WIDTH
-
     # Into a file or a pipe: lines as wide as they may be, and no control codes.
     width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH) if sys.stdout.isatty() else WIDTH
     return Console(width=width, highlight=False, markup=False, emoji=False)
@@ -97,7 +97,7 @@ def _drawn(found: Status, height: int | None, whole: bool) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from long1k.study_view import WIDTH, clock, drawn, head, lines
+    from long1k.study_view import clock, drawn, head, lines
 
     state, now = found.state, found.now
     spent, ended = None, ""

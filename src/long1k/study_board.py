@@ -27,8 +27,8 @@ from long1k.study_layout import Layout
 from long1k.study_screen import Screen, can_draw
 from long1k.study_state import Process, RunState, remove_state, write_state
 from long1k.study_tree import FINISHED, Node, look, plan_nodes
-from long1k.study_view import WIDTH
 from long1k.tables import Manifest
+from long1k.wide import WIDTH
 
 _TICK_SECONDS = 0.25
 _WRITE_SECONDS = 1.0

@@ -16,7 +16,8 @@ from long1k.captured import Captured, captured
 from long1k.resources import Resources
 from long1k.study_state import RunState
 from long1k.study_tree import Node, estimate
-from long1k.study_view import WIDTH, clock, drawn, head, lines
+from long1k.study_view import clock, drawn, head, lines
+from long1k.wide import WIDTH
 
 
 def can_draw() -> bool:

@@ -13,7 +13,6 @@ from rich.tree import Tree
 
 from long1k.study_tree import FINISHED, Estimate, Node, State, left_of
 
-WIDTH = 100
 _WORDS: Mapping[State, str] = {
     "waiting": "waiting", "running": "running", "kept": "finished before", "done": "done", "begun": "begun",
     "failed": "failed", "stopped": "stopped", "killed": "killed",

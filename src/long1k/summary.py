@@ -12,8 +12,8 @@ from long1k.errors import DataError
 from long1k.rows import Score
 from long1k.scored import joined
 from long1k.tables import Manifest, iter_table
+from long1k.wide import WIDTH
 
-WIDTH = 100
 _LONGEST_NAME = 38  # of an arm whose figures stand beside its name
 
 
