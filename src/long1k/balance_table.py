@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from long1k.arm_contrasts import EQUAL, VARIED
 from long1k.arm_controls import TOLERANCE
-from long1k.arm_kinds import EQUAL, VARIED
 from long1k.arms import Arm, optimiser_steps
 from long1k.tables import write_atomic
 from long1k.wide import WIDTH

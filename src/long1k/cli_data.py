@@ -63,7 +63,8 @@ def export(
     if _export_results(examples, out, format_, scores, option, provenance):
         return
     from long1k.interop.card import write_card
-    from long1k.interop.export import export_config, export_samples
+    from long1k.interop.export import export_samples
+    from long1k.interop.export_config import export_config
     from long1k.rows import Example
     from long1k.summary import rows_line
     from long1k.tables import read_manifest
@@ -226,7 +227,7 @@ def _kind(paths: list[Path], as_: str | None, field: list[str], arm: str | None)
         return as_  # type: ignore[return-value]
     if field or arm is not None:
         return "predictions"
-    from long1k.interop.formats import is_sample
+    from long1k.interop.formats_reading import is_sample
     from long1k.interop.shards import first_row
     from long1k.jsonlines import field_name
 
