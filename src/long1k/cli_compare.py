@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-_WIDTH = 100
+from long1k.wide import WIDTH, tell
+
 _SHOWN_CHARS = 48
 
 
@@ -42,7 +43,7 @@ def compare(
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False), flush=True)
     else:  # names, settings and questions come from files: nothing in them may steer a terminal
-        print(clean("\n".join(_lines(found, flips))), flush=True)
+        tell(clean("\n".join(_lines(found, flips))))
 
 
 def _lines(found: Mapping[str, Any], flips: int) -> Iterator[str]:
@@ -58,7 +59,7 @@ def _lines(found: Mapping[str, Any], flips: int) -> Iterator[str]:
     if not found["effects"]:
         yield from textwrap.wrap(
             "No scores of one benchmark and arm on both sides: no effect can be told. Arms of different names are "
-            "compared by their folders: RUN/arms/ARM.", _WIDTH
+            "compared by their folders: RUN/arms/ARM.", WIDTH
         )  # fmt: skip
     for effect in found["effects"]:
         yield from _effect(effect, flips)
@@ -84,7 +85,7 @@ def _differences(rows: Sequence[Mapping[str, Any]], tables: int) -> Iterator[str
 def _wrapped(text: str, indent: str) -> list[str]:
     """Lines of a text whose names stay whole."""
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False,
+        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False,
         break_long_words=False,
     )  # fmt: skip
 
@@ -148,7 +149,7 @@ def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
         )
         for row in rows[:flips]:
             first = f"    {row['question_id']} {100 * row['a']:.0f} → {100 * row['b']:.0f} %  "
-            yield first + textwrap.shorten(row["question"], max(20, _WIDTH - len(first)), placeholder=" …")
+            yield first + textwrap.shorten(row["question"], max(20, WIDTH - len(first)), placeholder=" …")
     yield ""
 
 

@@ -121,7 +121,9 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
     make_sources(recipe.sources)
     if recipe.base is not None:
         make_sources(recipe.base.sources)
-    make_benchmarks({**recipe.kept_out, **recipe.benchmarks})
+    _check_asked(path, recipe)
+    make_benchmarks(recipe.kept_out)
+    make_benchmarks(recipe.benchmarks)
     make_samplings(recipe)
     _check_budgets(path, recipe)
     arms = expand_arms(recipe)
@@ -153,6 +155,17 @@ def recipe_of_run(root: Path) -> Recipe:
     raise DataError(
         f"{said}\n  the file is damaged, or of another version", "long1k run with the recipe's own file writes it anew"
     )
+
+
+def _check_asked(path: Path, recipe: Recipe) -> None:
+    """A leaf that is meant for a benchmark of the recipe that this one stands on makes no benchmark here."""
+    for name, spec in recipe.benchmarks.items():
+        if "type" not in spec and name in recipe.kept_out:
+            raise RecipeError(
+                f"{path}: benchmark '{name}' has no type; {recipe.arms_of or 'kept_out'} has one of that name, which "
+                "is not asked here but kept out of the pool",
+                f"--set kept_out.{name}.KEY=… changes that one, e.g. kept_out.{name}.path=FILE; give a type to ask it",
+            )
 
 
 def _check_names(path: Path, recipe: Recipe, arms: Sequence[str]) -> None:
