@@ -7,7 +7,7 @@ PIP_FLAGS ?=
 RUN_FLAGS ?=
 TEST_PROCESSES ?= 2
 
-.PHONY: quickstart smoke test lint bench clean
+.PHONY: quickstart smoke test lint build bench clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.train
@@ -16,13 +16,17 @@ quickstart: $(VENV)/.train
 smoke: $(VENV)/.train
 	$(BIN)/long1k run quickstart --smoke $(RUN_FLAGS)
 
-test: lint
+test: lint $(VENV)/.browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests scripts bench
 	$(BIN)/ruff format --check src tests scripts bench
 	$(BIN)/mypy
+
+# Source distribution and wheel in dist/: compared with the tree, installed without extras, tried.
+build: $(VENV)/.dev
+	$(BIN)/python scripts/check_build.py --pip-flags="$(PIP_FLAGS)"
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench.run
@@ -44,6 +48,10 @@ $(VENV)/.sharding: $(VENV)/.train
 $(VENV)/.dev: $(VENV)/.sharding
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train,dev]'
 	touch $@
+
+# The page is tested in a real browser.
+$(VENV)/.browser: $(VENV)/.dev scripts/make-browser.sh
+	sh scripts/make-browser.sh "$(BIN)/python" > $@
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train,dev,bench]'

@@ -54,6 +54,13 @@ TOP = (
     "study",
     "study_cells",
     "study_layout",
+    "study_tree",
+    "study_state",
+    "study_view",
+    "study_screen",
+    "study_board",
+    "study_status",
+    "cli_status",
     "display",
     "display_tokens",
     "provenance",
@@ -183,7 +190,7 @@ def test_a_recipe_takes_nothing_from_stages() -> None:
 def test_the_ground_floor_imports_no_room() -> None:
     ground = (
         "errors", "rows", "tables", "tokens", "chat", "thinking", "jsonlines", "files", "readers", "chunks", "parquet",
-        "plugins", "progress", "micro", "loops", "hub", "labels", "templates", "paper",
+        "plugins", "progress", "micro", "loops", "hub", "labels", "templates", "paper", "resources", "captured", "wide",
     )  # fmt: skip
     assert set(ground) <= {_room(module) for module in GRAPH}
     found = {

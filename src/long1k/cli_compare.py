@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-_WIDTH = 110
+from long1k.wide import WIDTH, tell
+
 _SHOWN_CHARS = 48
 
 
@@ -49,7 +50,7 @@ def compare(
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False), flush=True)
     else:  # names, settings and questions come from files: nothing in them may steer a terminal
-        print(clean("\n".join(_lines(found, flips))), flush=True)
+        tell(clean("\n".join(_lines(found, flips))))
 
 
 def _lines(found: Mapping[str, Any], flips: int) -> Iterator[str]:
@@ -126,7 +127,7 @@ def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
         yield f"  turned {way}: {len(rows)} questions" + (f", the first {flips}" if 0 < flips < len(rows) else "")
         for row in rows[:flips]:
             first = f"    {row['question_id']} {100 * row['a']:.0f} → {100 * row['b']:.0f} %  "
-            yield first + textwrap.shorten(row["question"], max(20, _WIDTH - len(first)), placeholder=" …")
+            yield first + textwrap.shorten(row["question"], max(20, WIDTH - len(first)), placeholder=" …")
     yield ""
 
 
