@@ -388,7 +388,7 @@ def test_import_and_score_compare_with_labels(tmp_path: Path, long1k: Run) -> No
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"question": "q"}\n')
     made = long1k("import", path, "--field", "label=good", "--arm", "run", "--out", tmp_path / "predictions")
     assert made.code == 0
-    assert "5 rows in = 4 out + 1 rejected" in made.out
+    assert "5 rows in = 4 out + 1 rejected" in " ".join(made.out.split())
     scored = long1k(
         "score", tmp_path / "predictions", "--out", tmp_path / "scores", "--disagreements", tmp_path / "d.jsonl"
     )
