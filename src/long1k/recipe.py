@@ -119,7 +119,9 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
     make_sources(recipe.sources)
     if recipe.base is not None:
         make_sources(recipe.base.sources)
-    make_benchmarks({**recipe.kept_out, **recipe.benchmarks})
+    _check_asked(path, recipe)
+    make_benchmarks(recipe.kept_out)
+    make_benchmarks(recipe.benchmarks)
     make_samplings(recipe)
     _check_budgets(path, recipe)
     _check_names(path, recipe, [arm.name for arm in expand_arms(recipe)])
@@ -128,6 +130,17 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
             f"{path}: the arms of '{recipe.arms_of}' are not trained (train: null)", f"leave out {ARMS_OF}"
         )
     return recipe
+
+
+def _check_asked(path: Path, recipe: Recipe) -> None:
+    """A leaf that is meant for a benchmark of the recipe that this one stands on makes no benchmark here."""
+    for name, spec in recipe.benchmarks.items():
+        if "type" not in spec and name in recipe.kept_out:
+            raise RecipeError(
+                f"{path}: benchmark '{name}' has no type; {recipe.arms_of or 'kept_out'} has one of that name, which "
+                "is not asked here but kept out of the pool",
+                f"--set kept_out.{name}.KEY=… changes that one, e.g. kept_out.{name}.path=FILE; give a type to ask it",
+            )
 
 
 def _check_names(path: Path, recipe: Recipe, arms: Sequence[str]) -> None:

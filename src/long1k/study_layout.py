@@ -74,8 +74,9 @@ class Study(Layout):
             yield
             return
         other = self.recipe.arms_of if folder != self.base else self.recipe.base_of or self.recipe.arms_of
+        also = "" if self.recipe.arms_of is None else " (those of its benchmarks as --set kept_out.NAME.KEY=…)"
         token = keep_finished.set(
-            f"that folder belongs to the run of {other}: give the settings it was run with, or another --runs"
+            f"that folder belongs to the run of {other}: give the settings it was run with{also}, or another --runs"
         )
         try:
             yield

@@ -16,7 +16,7 @@ from long1k.benchmarks.base import Item
 from long1k.benchmarks.origin import Origin, own_id
 from long1k.benchmarks.stored_config import StoredConfig
 from long1k.errors import DataError
-from long1k.files import Place, find_files
+from long1k.files import LocalFile, Place, find_files
 from long1k.hub import HubData, fetch, hub_errors, resolve
 from long1k.jsonlines import BadRow, expand_path, unstorable
 from long1k.readers import row_chunks
@@ -88,7 +88,7 @@ class StoredBenchmark:
         if self.path is None:
             data = self._data
             return hashlib.sha256(canonical_json([data.repo, data.commit, data.files]).encode()).hexdigest()
-        files = find_files(self.path)
+        files = self._files(self.path)
         if self.path.is_file():
             return file_digest(self.path)
         digests = [(file.name, file_digest(Path(file.path))) for file in files]
@@ -228,11 +228,21 @@ class StoredBenchmark:
                         yield Origin(place.name, short, *own_id(row)), key, where, row
 
     def _places(self) -> Sequence[Place]:
-        return find_files(self.path) if self.path is not None else fetch(self._data)
+        return self._files(self.path) if self.path is not None else fetch(self._data)
+
+    def _files(self, path: Path) -> list[LocalFile]:
+        try:
+            return find_files(path)
+        except DataError as error:
+            raise DataError(
+                error.what,
+                "say where it lies: --option path=FILE; in a recipe --set benchmarks.NAME.path=FILE, of a benchmark "
+                "that another recipe keeps out of its pool (arms_of) --set kept_out.NAME.path=FILE",
+            ) from None
 
     def _from(self) -> dict[str, Any]:
         if self.path is not None:
-            return {"files": [file.name for file in find_files(self.path)][:16]}
+            return {"files": [file.name for file in self._files(self.path)][:16]}
         data = self._data
         return {"hub": data.repo, "revision": data.revision, "commit": data.commit, "files": list(data.files)[:16]}
 

@@ -140,6 +140,24 @@ def correct(benchmarks: Sequence[dict[str, Any]]) -> int:
     return len(tests)
 
 
+def family_words(benchmarks: Sequence[dict[str, Any]], tests: int, forced: Sequence[str]) -> str:
+    """Which comparisons a corrected p allows for; empty where nothing is corrected.
+
+    Args:
+        tests: their number (see ``correct``).
+        forced: benchmarks that ask the same questions again, under a budget of tokens.
+    """
+    if tests < 2:
+        return ""
+    tested = [one["benchmark"] for one in benchmarks if any(c["test"]["p"] is not None for c in one["contrasts"])]
+    under = [name for name in tested if name in forced]
+    names = ", ".join(tested) + (f" ({', '.join(under)} under a budget, counted like any other)" if under else "")
+    return (
+        f" A corrected p is Holm's over the {tests} tests of two arms on {names}: one family; gains a doubling and "
+        "comparisons at equal tokens have intervals only and are not in it."
+    )
+
+
 def variance_of(grades: Grades) -> dict[str, Any] | None:
     """Where one arm's variance comes from: components of one output, and what each adds to the accuracy's variance.
 
