@@ -46,6 +46,7 @@ from long1k.study_layout import Study
 from long1k.tables import MANIFEST, Manifest, iter_columns, make_folder, read_manifest, write_atomic
 from long1k.training.checkpoint import check_model_folder
 from long1k.training.positions import positions_of
+from long1k.wide import fit
 
 Say = Callable[[str], None]
 
@@ -109,7 +110,7 @@ def run_study(
             page = report(study.root / "report", study.root)
         told("report", "report", page, str(study.root / "report" / "report.html"))
     if recipe.train is None:
-        say("\n" + terminal_table(rows))
+        say("\n" + fit(terminal_table(rows)))
     return study.root / "report" / "report.html"
 
 
