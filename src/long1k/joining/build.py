@@ -13,7 +13,7 @@ from long1k.chat import Chat
 from long1k.joining.dependent import carried_options, integer_answer, refer, refer_symbol
 from long1k.joining.exact import choose_sum, middle
 from long1k.joining.lengths import Part
-from long1k.joining.linkers import BANKS, Options, choose, linker_options
+from long1k.joining.linkers import Options, bank_named, choose, linker_options
 from long1k.joining.render import Joined, Pieces, join, join_tries, stated_answer
 from long1k.joining.spec import JoinSpec
 from long1k.joining.steps import derange, shuffle_steps
@@ -60,7 +60,7 @@ class Builder:
         self.target: int | None = spec.target  # what samples say of the length that was aimed at
         self._step: Callable[[int], int] = lambda num_parts: 0
         self._middles: dict[int, tuple[int, int]] = {}
-        separator = BANKS[spec.bank].separator
+        separator = bank_named(spec.bank).separator
 
         def tokens(text: str) -> int:
             return chat.tokenizer.count([text + separator])[0] if text else 0

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from long1k.joining.linkers import BANKS
+from long1k.errors import RecipeError
+from long1k.joining.linkers import bank_named
 
 Mode = Literal[
     "independent", "same_problem", "dependent", "single", "no_linker", "shuffled_parts", "shuffled_steps",
@@ -68,7 +69,7 @@ class JoinSpec(BaseModel):
         default=_DEFAULT_PROBLEMS, description="least and most traces a sample (of one problem in mode same_problem)"
     )
     layout: Literal["blocks", "turns"] = "blocks"
-    linkers: str = "english"
+    linkers: str = Field(default="english", description="bank of linking words: a name, or module:BANK")
     where: Where = Where()
     slice: tuple[int, int] | None = Field(
         default=None, description="[i, n]: only the i-th of n disjoint sets of problems (a hash divides them)"
@@ -79,8 +80,10 @@ class JoinSpec(BaseModel):
     def _consistent(self) -> JoinSpec:
         if not 1 <= self.num_problems[0] <= self.num_problems[1]:
             raise ValueError("num_problems must be [least, most] with 1 <= least <= most")
-        if self.linkers not in BANKS:
-            raise ValueError(f"unknown bank of linking words '{self.linkers}'; known: {', '.join(BANKS)}")
+        try:
+            bank_named(self.linkers)
+        except RecipeError as error:
+            raise ValueError(str(error)) from None
         lengths = [self.target, self.window, self.like, self.length_set, self.problems_of]
         given = sum(one is not None for one in lengths)
         if given != 1 and not (given == 0 and self.extends is not None):
