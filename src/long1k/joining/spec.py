@@ -25,11 +25,11 @@ class Where(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    difficulty: tuple[float | None, float | None] | None = None
-    thinking_tokens: tuple[int | None, int | None] | None = None
-    subjects: list[str] | None = None
-    sources: list[str] | None = None
-    teachers: list[str] | None = None
+    difficulty: tuple[float | None, float | None] | None = Field(default=None, description="[least, most]")
+    thinking_tokens: tuple[int | None, int | None] | None = Field(default=None, description="[least, most]")
+    subjects: list[str] | None = Field(default=None, description="only these")
+    sources: list[str] | None = Field(default=None, description="only these, by their names in the recipe")
+    teachers: list[str] | None = Field(default=None, description="only these")
     correct: bool | None = Field(default=None, description="true: verified traces only; false: wrong ones only")
 
     @model_validator(mode="after")
@@ -62,13 +62,15 @@ class JoinSpec(BaseModel):
     problems_of: str | None = Field(
         default=None, description="an arm whose traces are taken, each as a sample of its own, of whatever length"
     )
-    samples: int = Field(ge=1)
-    mode: Mode = "independent"
+    samples: int = Field(ge=1, description="how many")
+    mode: Mode = Field(default="independent", description="how traces become a sample")
     tolerance: float = Field(default=0.01, ge=0, lt=1, description="share of the target; 0 demands the exact length")
     num_problems: tuple[int, int] = Field(
         default=_DEFAULT_PROBLEMS, description="least and most traces a sample (of one problem in mode same_problem)"
     )
-    layout: Literal["blocks", "turns"] = "blocks"
+    layout: Literal["blocks", "turns"] = Field(
+        default="blocks", description="blocks: one turn, problems labelled; turns: a turn a problem"
+    )
     linkers: str = Field(default="english", description="bank of linking words: a name, or module:BANK")
     where: Where = Where()
     slice: tuple[int, int] | None = Field(
