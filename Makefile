@@ -16,7 +16,7 @@ quickstart: $(VENV)/.train
 smoke: $(VENV)/.train
 	$(BIN)/long1k run quickstart --smoke $(RUN_FLAGS)
 
-test: lint
+test: lint $(VENV)/.browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 lint: $(VENV)/.dev
@@ -44,6 +44,10 @@ $(VENV)/.sharding: $(VENV)/.train
 $(VENV)/.dev: $(VENV)/.sharding
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train,dev]'
 	touch $@
+
+# The page is tested in a real browser.
+$(VENV)/.browser: $(VENV)/.dev scripts/make-browser.sh
+	sh scripts/make-browser.sh "$(BIN)/python" > $@
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train,dev,bench]'
