@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,6 +234,19 @@ def value(field: FieldInfo) -> str:
 
 PAGES = {"commands.md": commands_page, "recipe-keys.md": recipe_page}
 
+
+def main() -> int:
+    """Write the pages; with --check only say which are not what the code says."""
+    written = {DOCS / name: write() for name, write in PAGES.items()}
+    stale = [page for page, text in written.items() if not page.is_file() or page.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv[1:]:
+        for page in stale:
+            print(f"{page.name} is not what the code says: run python scripts/write_reference.py", file=sys.stderr)
+        return int(bool(stale))
+    for page in stale:
+        page.write_text(written[page], encoding="utf-8")
+    return 0
+
+
 if __name__ == "__main__":
-    for page, write in PAGES.items():
-        (DOCS / page).write_text(write(), encoding="utf-8")
+    sys.exit(main())

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+import check_site
+import write_reference
 from docpages import GUIDES, PROJECT, commands, files, pages
 from realdata import real_data
 
@@ -46,6 +50,38 @@ def test_make_targets_and_extras_exist() -> None:
                 assert all((PROJECT / word).is_file() or word in files(page) for word in named), f"{page.name}: {line}"
             else:
                 assert words[0] in ("long1k", "git", "cd", "export"), f"{page.name}: nothing here runs '{line}'"
+
+
+def test_links_outside_the_site_lead_to_files() -> None:
+    """Links between pages of docs/ are the site's to check (`make docs`); these are read on the forge."""
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_reference_pages_are_what_the_code_says() -> None:
+    for name, write in write_reference.PAGES.items():
+        assert (PROJECT / "docs" / name).read_text(encoding="utf-8") == write(), "run python scripts/write_reference.py"
+
+
+def test_every_key_of_a_recipe_says_what_it_is() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", write_reference.recipe_page(), re.MULTILINE)
+    assert len(rows) > 200
+    assert [key for key, about in rows if not about.strip()] == []
+
+
+def test_a_site_that_loads_from_the_network_or_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(
+        '<link rel="stylesheet" href="https://elsewhere.example/x.css"><h2 id="here">A</h2><a href="#here">1</a>'
+        '<a href="b.html#there">2</a><a href="b.html#gone">3</a><a href="c.html">4</a><a href="https://x.example">5</a>'
+    )
+    (tmp_path / "b.html").write_text('<p id="there"><script src="//elsewhere.example/x.js"></script>')
+    assert check_site.faults(tmp_path.resolve()) == [
+        "a.html loads https://elsewhere.example/x.css",
+        "a.html: b.html#gone: no such place",
+        "a.html: c.html leads nowhere",
+        "b.html loads //elsewhere.example/x.js",
+    ]
 
 
 @pytest.mark.slow

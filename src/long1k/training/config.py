@@ -50,7 +50,7 @@ class Rope(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["yarn", "linear", "dynamic"] = "yarn"
+    kind: Literal["yarn", "linear", "dynamic"] = Field(default="yarn", description="how positions are stretched")
     factor: float = Field(gt=1, description="positions are multiplied by this")
 
 
