@@ -32,7 +32,7 @@ from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
 from long1k.locks import locked
 from long1k.progress import doing
-from long1k.recipe import Recipe, make_benchmarks, make_sources
+from long1k.recipe import Recipe, make_benchmarks, make_sources, recipe_of_run
 from long1k.rows import Example, Trace, canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.collect import collect
@@ -240,7 +240,7 @@ def _curves(study: Study, cells: Sequence[Cell]) -> dict[tuple[str, int], Path]:
 
 def analyze_run(root: Path) -> Manifest:
     """Analyze what a run has scored so far; cells without scores are left out."""
-    study = Study(Recipe.model_validate_json((root / "recipe.json").read_text()), root)
+    study = Study(recipe_of_run(root), root)
     with locked(root, "--runs"):
         cells = [cell for cell in all_cells(study) if (cell.scores / MANIFEST).is_file()] if study.recipe.train else []
         published = {
