@@ -87,7 +87,6 @@ def _trace(config: MicroConfig, index: int) -> RawTrace:
         answer=answer,
         thinking=thinking,
         solution=f"\\boxed{{{answer}}}",
-        response=None,
         teacher="micro-solver",
         subject=f"operation {config.operation}",
         difficulty=float(len(problem.symbols) - 1),
