@@ -7,19 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
-from scripts.simulate_statistics import (
-    CLUSTERED,
-    FLAT,
-    POWERS,
-    SEEDS,
-    World,
-    covers_difference,
-    covers_rate,
-    covers_slope,
-    design_of,
-    family,
-)
-from scripts.simulate_statistics import counted as _counted
+from scripts.measures import counted as _counted
+from scripts.measures import covers_difference, covers_rate, covers_slope, family
+from scripts.worlds import CLUSTERED, FLAT, POWERS, SEEDS, World, design_of
 
 from long1k.statistics.critical import constants, degrees_of
 from long1k.statistics.equivalence import tost_of

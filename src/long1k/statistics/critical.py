@@ -8,13 +8,23 @@ covers 95 % to 98.8 %.  Between them lies
     degrees = ν · (1 + (scale · A / B)^power)
 
 with power and scale found by scripts/fit_degrees.py, such that coverage strays least from the confidence, whatever
-the true B is: 94.0 to 96.1 % for ν = 1, 94.7 to 95.3 % for ν = 2, nearer for more.
+the true B is: 94.0 to 96.1 % for ν = 1, 94.7 to 95.3 % for ν = 2, nearer for more.  For ν = 1 no rule does
+much better: with power and scale replaced by any function of B / A, 94.4 to 95.6 % remain.
+
+Where several arms have seeds of their own, B is a sum of parts with ν degrees each, and what they have together
+depends on how alike the true parts are, which so few seeds hardly tell.  Welch's rule is too wide where they are equal.
+Instead the degrees grow with the evenness e of the parts as they show, from ν (one is all of B) upwards,
+
+    ν · exp(5 · e^sharpness)
+
+with sharpness found by the same script over equal, graded and single parts, with and without what varies beyond seed and
+question.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +42,27 @@ _CONSTANTS: dict[float, tuple[tuple[float, float], ...]] = {
            (1.431, 1.746), (1.304, 2.122), (1.239, 2.399)),
     0.99: ((10.361, 0.023), (5.642, 0.072), (4.023, 0.148), (2.734, 0.344), (1.971, 0.743),
            (1.567, 1.280), (1.358, 1.838), (1.253, 2.295)),
+}  # fmt: skip
+
+# Of several arms with ν degrees each: ν · exp(_MOST · evenness^sharpness), and the scale above times exp(_SEVERAL).
+# Sharpness by confidence, ν (_EACH) and number of arms (_ARMS).
+_MOST = 5.0
+_SEVERAL = 0.2
+_EACH = (1.0, 2.0, 4.0)
+_ARMS = (2.0, 3.0, 4.0, 6.0, 10.0)
+_SHARPNESS: dict[float, tuple[tuple[float, ...], ...]] = {
+    0.80: ((2.12, 1.47, 1.25, 1.02, 0.79),
+           (4.04, 2.14, 1.67, 1.26, 0.93),
+           (6.63, 3.03, 2.29, 1.71, 1.23)),
+    0.90: ((3.08, 1.77, 1.44, 1.16, 0.88),
+           (5.14, 2.44, 1.82, 1.34, 0.99),
+           (7.72, 3.24, 2.42, 1.77, 1.26)),
+    0.95: ((4.57, 2.18, 1.71, 1.32, 1.01),
+           (7.18, 2.83, 2.09, 1.49, 1.08),
+           (9.43, 3.52, 2.59, 1.85, 1.30)),
+    0.99: ((11.88, 3.36, 2.54, 1.94, 1.57),
+           (11.88, 4.18, 2.96, 2.06, 1.42),
+           (11.88, 4.68, 3.12, 2.10, 1.40)),
 }  # fmt: skip
 
 
@@ -57,21 +88,64 @@ def _at(confidence: float) -> tuple[Array, Array, Array]:
     return np.array([1 / degrees for degrees in reversed(_DEGREES)]), np.array(found[0]), np.array(found[1])
 
 
+def pooled(degrees: float, arms: float, evenness: float, confidence: float) -> float:
+    """Degrees of freedom of several arms' seeds together, from those of one arm.
+
+    Args:
+        degrees: of one arm.
+        arms: their number (of unequal weights: were they of one size, as ``variance.Parts`` counts).
+        evenness: 0 if one arm shows all of the seeds' variance, 1 if all arms show the same.
+    """
+    if arms <= 1 or evenness <= 0:
+        return degrees
+    # Below two arms' worth of weight the second counts for less.
+    return degrees * math.exp(_MOST * min(arms - 1, 1.0) * evenness ** sharpness(degrees, arms, confidence))
+
+
+@lru_cache(4096)
+def sharpness(degrees: float, arms: float, confidence: float) -> float:
+    """The exponent of evenness; between the tabled ones straight in 1/degrees, 1/(arms - 1) and log(1 - confidence)."""
+    at_levels, at_degrees, at_arms = _sharpness_axes()
+    table = _sharpness_table()
+    place = 1 / (min(max(arms, 2.0), _ARMS[-1]) - 1)
+    one = 1 / max(degrees, 1.0)
+    found = [
+        float(np.interp(one, at_degrees, [float(np.interp(place, at_arms, row)) for row in level])) for level in table
+    ]
+    return math.exp(float(np.interp(-math.log(1 - confidence), at_levels, found)))
+
+
+@cache
+def _sharpness_axes() -> tuple[Array, Array, Array]:
+    levels = np.array([-math.log(1 - level) for level in sorted(_SHARPNESS)])
+    return levels, np.array([1 / one for one in reversed(_EACH)]), np.array([1 / (one - 1) for one in reversed(_ARMS)])
+
+
+@cache
+def _sharpness_table() -> Array:
+    """Logarithms, (levels, degrees from many to few, arms from many to few)."""
+    return np.asarray(np.log(np.array([_SHARPNESS[level] for level in sorted(_SHARPNESS)]))[:, ::-1, ::-1])
+
+
 def degrees_of(
-    seeds: float, questions: float, seed_degrees: float, question_degrees: float, confidence: float = 0.95
-) -> float:
+    seeds: float, questions: float, seed_degrees: float, question_degrees: float, confidence: float = 0.95, *,
+    arms: float = 1.0, evenness: float = 0.0,
+) -> float:  # fmt: skip
     """Degrees of freedom of the t quantile for a variance of ``seeds`` + ``questions``.
 
     Args:
         seeds, questions: the two parts, not negative, not both 0.
-        seed_degrees: ν of the seeds' part; 0 where there is none.
+        seed_degrees: ν of one arm's seeds; 0 where there is none.
         question_degrees: of the questions' part.
+        arms, evenness: of arms with several seeds, as in ``pooled``.
     """
     if seed_degrees == 0 or seeds == 0:
         return question_degrees
-    power, scale = constants(seed_degrees, confidence)
+    together = pooled(seed_degrees, arms, evenness, confidence)
+    power, scale = constants(together, confidence)
+    scale *= math.exp(_SEVERAL * min(max(arms - 1, 0.0), 1.0))
     share = seeds / (seeds + questions)
     # The rule as a share of 1/ν; in logarithms, as the ratio to a power of ten may leave what a float holds.
     exponent = power * (math.log(scale) + math.log(questions) - math.log(seeds)) if questions > 0 else -math.inf
     ours = 1 / (1 + math.exp(exponent)) if exponent < 700 else 0.0
-    return 1 / (ours / seed_degrees + (1 - share) ** 2 / question_degrees) if ours or share < 1 else question_degrees
+    return 1 / (ours / together + (1 - share) ** 2 / question_degrees) if ours or share < 1 else question_degrees
