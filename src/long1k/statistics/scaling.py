@@ -142,14 +142,14 @@ def fit_law(
 def weighted_sum(grades_RSQ: Array, weights_R: Array, confidence: float = 0.95) -> Interval:
     """A weighted sum of the rungs' accuracies with an interval over seeds and questions.
 
-    ``weighted_mean``, with the variance of the questions as if each rung had solved one question more than the others
-    (``spare_variance``).
+    ``weighted_mean``, with the variance of the questions as if every second rung had solved one question more than
+    the others (``spare_variance``).
     """
     y, weights = np.asarray(grades_RSQ, dtype=np.float64), np.asarray(weights_R, dtype=np.float64)
     parts = parts_of(y, weights)
     if not parts.varies or parts.num_questions < 2:
         return interval_of(parts, confidence)
-    spare = spare_variance(y) * float((weights**2).sum())
+    spare = spare_variance(y) * float((weights**2).sum()) / 2
     return interval_of(replace(parts, questions=parts.questions + spare), confidence)
 
 

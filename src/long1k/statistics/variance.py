@@ -26,6 +26,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+# How far the spreads of arms of little weight count in ``Parts.evenness``: 0 as their parts, 1 as their spreads.  Between
+# them coverage of unequally weighted arms strays least (scripts/fit_degrees.py).
+_LEAN = 0.35
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -39,7 +43,7 @@ class Parts:
         seed_degrees: degrees of freedom of one arm's seeds (of unequal ones a mean by weight); 0 where there is none.
         seed_arms: how many arms with several seeds stand in ``seeds``, were their spreads equal: (Σ c)² / Σ c² of their
             weights' squares over their numbers of seeds.
-        evenness: of what their seeds show: 0 if one arm is all of ``seeds``, 1 if all arms show the same.
+        evenness: of what their seeds show: 0 if one arm is all of ``seeds``, 1 if the seeds of all arms differ alike.
         num_seeds: the least number of seeds of an arm that has several; 1 where none has.
         num_questions: questions, the same in every arm.
         single_seeds: arms with one seed among others with several.
@@ -136,11 +140,13 @@ def together(pieces: Sequence[tuple[float, float, int]]) -> tuple[float, float, 
     weights = sum(weight for _, weight, _ in pieces)
     arms = weights**2 / sum(weight**2 for _, weight, _ in pieces)
     degrees = weights**2 / sum(weight**2 / degrees for _, weight, degrees in pieces) / arms
-    squares = sum(part**2 for part, _, _ in pieces)
+    squares = sum(part**2 / weight**_LEAN for part, weight, _ in pieces)
     if squares == 0:  # seeds agree in every arm
         return degrees, arms, 1.0
-    alike = sum(part for part, _, _ in pieces) ** 2 / squares
-    return degrees, arms, min(max((alike - 1) / (max(arms, 2.0) - 1), 0.0), 1.0)
+    # 1 if all spreads are equal, else less; 1 / arms if of equal arms one shows all.
+    most = sum(weight ** (2 - _LEAN) for _, weight, _ in pieces) / weights**2
+    even = sum(part for part, _, _ in pieces) ** 2 / squares * most
+    return degrees, arms, min(max((even * arms - 1) / max(arms - 1, 1e-9), 0.0), 1.0)
 
 
 def _variance(values: Array, scale: float) -> float:
