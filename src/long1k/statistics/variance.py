@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# How far the spreads of arms of little weight count in ``Parts.evenness``: 0 as their parts, 1 as their spreads.  Between
-# them coverage of unequally weighted arms strays least (scripts/fit_degrees.py).
-_LEAN = 0.35
+# How far the spreads of arms of little weight count in ``Parts.evenness``: 0 as their parts, 1 as their spreads.
+# Between them coverage of unequally weighted arms strays least (scripts/fit_degrees.py).
+_LEAN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
