@@ -106,7 +106,7 @@ TABLES = {
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=3000, help="simulated studies a case (default 3000)")
+    parser.add_argument("--studies", type=int, default=2000, help="simulated studies a case (default 2000)")
     parser.add_argument("--only", choices=TABLES, action="append", help="one of the tables; repeatable")
     given = parser.parse_args()
     error = 100 * (0.0475 / given.studies) ** 0.5

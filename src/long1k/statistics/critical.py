@@ -99,9 +99,15 @@ def pooled(degrees: float, arms: float, evenness: float, confidence: float) -> f
     """
     if arms <= 1 or evenness <= 0:
         return degrees
-    # Below two arms' worth of weight it falls to one arm's degrees.
-    most = math.log(_MOST * arms if arms >= 2 else 1 + 2 * (_MOST - 0.5) * (arms - 1))
-    return degrees * math.exp(most * evenness ** sharpness(degrees, arms, confidence))
+    return degrees * math.exp(most(arms) * evenness ** sharpness(degrees, arms, confidence))
+
+
+def most(arms: float) -> float:
+    """Logarithm of what the degrees of one arm are multiplied with where all arms show the same.
+
+    Below two arms' worth of weight it falls to that of one.
+    """
+    return math.log(_MOST * arms if arms >= 2 else 1 + 2 * (_MOST - 0.5) * (arms - 1))
 
 
 @lru_cache(4096)

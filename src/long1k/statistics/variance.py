@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 # How far the spreads of arms of little weight count in ``Parts.evenness``: 0 as their parts, 1 as their spreads.
 # Between them coverage of unequally weighted arms strays least (scripts/fit_degrees.py).
-_LEAN = 0.1
+LEAN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +140,11 @@ def together(pieces: Sequence[tuple[float, float, int]]) -> tuple[float, float, 
     weights = sum(weight for _, weight, _ in pieces)
     arms = weights**2 / sum(weight**2 for _, weight, _ in pieces)
     degrees = weights**2 / sum(weight**2 / degrees for _, weight, degrees in pieces) / arms
-    squares = sum(part**2 / weight**_LEAN for part, weight, _ in pieces)
+    squares = sum(part**2 / weight**LEAN for part, weight, _ in pieces)
     if squares == 0:  # seeds agree in every arm
         return degrees, arms, 1.0
     # 1 if all spreads are equal, else less; 1 / arms if of equal arms one shows all.
-    most = sum(weight ** (2 - _LEAN) for _, weight, _ in pieces) / weights**2
+    most = sum(weight ** (2 - LEAN) for _, weight, _ in pieces) / weights**2
     even = sum(part for part, _, _ in pieces) ** 2 / squares * most
     return degrees, arms, min(max((even * arms - 1) / max(arms - 1, 1e-9), 0.0), 1.0)
 
