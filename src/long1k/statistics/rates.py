@@ -95,18 +95,14 @@ def crossed_mean(y_SQ: Array, confidence: float = 0.95, bounds: tuple[float, flo
     binary = bool(np.isin(y, bounds).all())
     wilson = float(special.ndtri(0.5 + confidence / 2)) ** 2 / y.size
     if len(y) == 1 and binary:  # one output a question: Wilson's own interval
-        shaped, fixed = wilson, 0.0
+        ratio = wilson
     else:
         ratio = (_half_width(parts, confidence) / (most - least)) ** 2 / spread
-        # The questions' part vanishes towards 0 and 1; what seeds show need not.
-        fixed = ratio * spread * (parts.seeds / parts.variance if parts.variance > 0 else 0.0)
-        shaped = ratio - fixed / spread
         # However much seeds and questions agree by chance, so many outputs do not know their rate better than
         # twice as many independent ones.
-        if binary and ratio < wilson / 2:
-            shaped, fixed = wilson / 2, 0.0
-    centre = (share + shaped / 2) / (1 + shaped)
-    half = float(np.sqrt(shaped * spread + shaped**2 / 4 + fixed * (1 + shaped))) / (1 + shaped)
+        ratio = max(ratio, wilson / 2) if binary else ratio
+    centre = (share + ratio / 2) / (1 + ratio)
+    half = float(np.sqrt(ratio * spread + ratio**2 / 4)) / (1 + ratio)
     low, high = (least + (most - least) * min(max(edge, 0.0), 1.0) for edge in (centre - half, centre + half))
     return _interval(parts, low, high, confidence)
 

@@ -100,6 +100,7 @@ def fit_law(
         lengths: tokens of each rung, all different, at least two.
         grades_RSQ: shape (rungs, seeds, questions); the same questions in every cell.
         seed: of the draws that the band is made of.
+        num_draws: how many; 0: no band.
 
     Raises:
         ValueError: fewer than two different lengths, shapes that do not agree, or grades that are not finite.
@@ -122,7 +123,7 @@ def fit_law(
     intercept, slope_value = solve @ rung_means
     fitted = design @ np.array([intercept, slope_value])
     slope = weighted_sum(y, solve[1], confidence)
-    drawn = draw_rungs(y, num_draws, seed) if slope.low is not None else None
+    drawn = draw_rungs(y, num_draws, seed) if slope.low is not None and num_draws else None
     cells = y.mean(axis=2)
     return Law(
         intercept=float(intercept),

@@ -140,6 +140,8 @@ def together(pieces: Sequence[tuple[float, float, int]]) -> tuple[float, float, 
     weights = sum(weight for _, weight, _ in pieces)
     arms = weights**2 / sum(weight**2 for _, weight, _ in pieces)
     degrees = weights**2 / sum(weight**2 / degrees for _, weight, degrees in pieces) / arms
+    if len(pieces) == 1:
+        return degrees, 1.0, 0.0
     squares = sum(part**2 / weight**LEAN for part, weight, _ in pieces)
     if squares == 0:  # seeds agree in every arm
         return degrees, arms, 1.0
