@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from long1k.statistics.rates import Interval
 
@@ -58,7 +58,7 @@ def limits(residuals: Array, confidence: float) -> tuple[float, float]:
     excess = float((centred**4).mean()) / variance**2 - 3
     excess = (count - 1) / ((count - 2) * (count - 3)) * ((count + 1) * excess + 6)
     degrees = max(2 * count / (max(excess, 0.0) + 2 * count / (count - 1)), min(_DEGREES, count - 1.0))
-    quantile = float(stats.t.ppf(0.5 + confidence / 2, degrees))
+    quantile = float(special.stdtrit(degrees, 0.5 + confidence / 2))
     skew = float((centred**3).mean()) / variance**1.5 * math.sqrt(count - 1) / (count - 2)
     skew = min(max(skew, -_SKEW), _SKEW)
     if abs(skew) < 1e-6:
