@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,11 @@ def make_pool(micro_chat: Chat) -> MakePool:
         return write_pool(folder, traces, micro_chat)
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _browser_ends() -> Iterator[None]:
+    """The browser of this process, if a test started one, ends with it."""
+    yield
+    if "browser" in sys.modules:
+        sys.modules["browser"].stop_browser()

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from long1k.errors import DataError, RecipeError
+from long1k.observations import prompt_units
 from long1k.plan_power import designs, power_lines
 from long1k.recipe import load_recipe
 from long1k.rows import Prediction, Score
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.analyze.cells import grades_of
-from long1k.stages.analyze.tests import correct
+from long1k.stages.analyze.tests import correct, family_words
 from long1k.statistics.verdict import contrast_lines, p_words
 from long1k.study_plan import plan_study
 from long1k.tables import TableWriter, read_table
@@ -204,6 +207,39 @@ def test_an_output_of_several_parts_is_one_output(tmp_path: Path) -> None:
     assert not half.flat  # neither right nor wrong: no McNemar's test
 
 
+def test_prompts_that_share_a_problem_are_one_question(tmp_path: Path) -> None:
+    # Two sets of problems, each asked in two orders: two observations, not four.
+    cell = put(tmp_path, "a", 0, {"p1": [1], "p2": [0], "p3": [1], "p4": [1]})
+    parts = {"p1": ("x", "y"), "p2": ("y", "x"), "p3": ("u", "v"), "p4": ("v", "u")}
+    rows = [replace(row, part_ids=parts[row.problem_id]) for row in read_table(cell.predictions, Prediction)]
+    writer = TableWriter(tmp_path / "rotated", Prediction, stage="test/1", config={}, inputs={})
+    writer.write_part(0, rows, [])
+    writer.commit(1, {})
+    grades = grades_of([replace(cell, predictions=tmp_path / "rotated")])
+    assert grades is not None
+    assert grades.questions == ["p1", "p3"]
+    assert grades.y_SQ.tolist() == [[0.5, 1.0]]
+    assert grades.samples_SQ.tolist() == [[2.0, 2.0]]
+
+
+@given(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=4, unique=True), max_size=12))
+def test_units_of_prompts_are_the_connected_ones(asked: list[list[int]]) -> None:
+    parts = {f"q{at:02}": tuple(map(str, problems)) for at, problems in enumerate(asked)}
+    unit_of = prompt_units(parts)
+    assert set(unit_of) == set(parts)
+    for one in parts:
+        for other in parts:
+            if {*parts[one]} & {*parts[other]}:
+                assert unit_of[one] == unit_of[other]
+    for name in {*unit_of.values()}:
+        inside = [prompt for prompt in parts if unit_of[prompt] == name]
+        assert name == min(inside)
+        reached = {*parts[name]}
+        for _ in inside:
+            reached |= {problem for prompt in inside if {*parts[prompt]} & reached for problem in parts[prompt]}
+        assert all({*parts[prompt]} <= reached for prompt in inside)  # no unit holds strangers
+
+
 def test_without_a_ladder_the_reference_arm_stands_against_the_untrained_model(tmp_path: Path) -> None:
     infos = [
         ArmInfo("first", "arm", "samples", None, None), ArmInfo("other", "arm", "samples", None, "first", against="first"),
@@ -258,7 +294,11 @@ def test_holm_spans_the_benchmarks_of_a_study(tmp_path: Path) -> None:
     assert [test["comparisons"] for test in tests] == [2, 2]
     assert tests[0]["p_holm"] == pytest.approx(2 * tests[0]["p"])
     assert any("corrected for 2 comparisons" in line for line in findings["verdict"])
+    assert "Holm's over the 2 tests of two arms on one, two: one family" in findings["notes"][-1]
     assert correct([]) == 0
+    assert family_words(findings["benchmarks"], 1, []) == ""
+    said = family_words(findings["benchmarks"], 2, ["two", "three"])
+    assert "on one, two (two under a budget, counted like any other): one family" in said
 
 
 def test_a_difference_that_correction_takes_back_is_said_to_be_perhaps_chance() -> None:
@@ -300,7 +340,10 @@ def test_a_plan_says_what_the_study_can_see(tmp_path: Path) -> None:
     assert (paired.num_questions, paired.num_seeds, paired.rate, paired.seed_sd) == (500, 4, 0.6, 0.0)
     assert paired.detectable() < apart.detectable()
     assert f"{100 * paired.detectable():.1f}" in lines[2]
-    assert any("margin of equivalence 2 points, 5 points for L527: only" in line for line in lines)
+    said = " ".join(" ".join(lines).split())
+    assert "margin of equivalence 2 points, 5 points for L527; the least that shows truly equal arms to be so" in said
+    # Each of the two one-sided tests at 5 % misses in at most 10 %, both together in 20 %.
+    assert f"with 80% power: {100 * paired.detectable(0.9, 0.1):.1f} on single" in said
     assert any(line.startswith("  expected of single: ") for line in lines)
     assert any(line.startswith("  assumed of ") for line in lines)
     assert not any("with one seed" in line for line in lines)

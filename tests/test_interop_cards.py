@@ -23,7 +23,8 @@ from long1k.chat import Chat
 from long1k.errors import DataError, EngineError, IncompleteError, MissingExtraError, RecipeError
 from long1k.interop import hub
 from long1k.interop.card import hub_license, row_type_of, write_card
-from long1k.interop.export import export_config, export_samples
+from long1k.interop.export import export_samples
+from long1k.interop.export_config import export_config
 from long1k.interop.facts import describe_lengths, table_facts, unknown_licenses, without_paths
 from long1k.interop.hub import plan_upload, push
 from long1k.joining.spec import JoinSpec
@@ -372,7 +373,7 @@ def test_out_in_and_out_again(
     assert "Long \\| Teacher" in (tmp_path / "sg" / "README.md").read_text()
     code, out, _ = long1k("import", tmp_path / "sg", "--tokenizer", "package:micro", "--out", tmp_path / "back")
     assert code == 0
-    assert "4 rows in = 4 out + 0 rejected; 1 files, 4 rows with their provenance" in out
+    assert "4 rows in = 4 out + 0 rejected; 1 files, 4 rows with their provenance" in " ".join(out.split())
     assert read_table(tmp_path / "back", Example) == read_table(samples, Example)
     assert head(tmp_path / "back")["tags"]
     code, out, _ = long1k("export", tmp_path / "back", "--format", "tokenized", "--out", tmp_path / "tok")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from long1k.cli import app
 from long1k.errors import RecipeError
-from long1k.paper import experiment, experiments_named, load_paper, points, same_benchmark
+from long1k.paper import experiment, experiments_named, load_paper, published_points, same_benchmark
 from long1k.recipe import load_recipe
 from long1k.stages.analyze.beside import beside_of
 from long1k.stages.paper import findings_of, later_findings
@@ -121,7 +121,7 @@ def test_the_ladder_gives_its_published_slopes() -> None:
     assert laws["MATH500"]["r2"] == pytest.approx(0.975, abs=0.0005)
     assert 100 * laws["GPQA Diamond"]["slope"] == pytest.approx(1.91, abs=0.005)
     assert laws["GPQA Diamond"]["r2"] == pytest.approx(0.970, abs=0.0005)
-    x, y = zip(*((math.log2(p.tokens or 0), p.accuracy) for p in points("C", "MATH500")), strict=True)
+    x, y = zip(*((math.log2(p.tokens or 0), p.accuracy) for p in published_points("C", "MATH500")), strict=True)
     assert laws["MATH500"]["slope"] == pytest.approx(stats.linregress(x, y).slope)
 
 
@@ -131,7 +131,7 @@ def test_every_figure_stands_for_questions_and_a_benchmark() -> None:
         assert set(found.benchmarks) <= set(paper.benchmarks)
         assert found.arms or found.writing or found.claims
         for benchmark in found.benchmarks:
-            for point in points(name, benchmark):
+            for point in published_points(name, benchmark):
                 assert 0 < point.accuracy < 1
         for arm in found.arms:
             for benchmark, (low, high) in arm.spread.items():
@@ -193,10 +193,14 @@ def test_the_command_prints_and_gives_json() -> None:
     done = runner.invoke(app, ["paper"])
     assert done.exit_code == 0
     assert "+2.32 points a doubling" in done.stdout
-    assert all(len(line) <= 118 for line in done.stdout.splitlines())
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
     assert len(later_findings()) == len(load_paper().later)
     found = json.loads(runner.invoke(app, ["paper", "B", "--json"]).stdout)
     assert [entry["experiment"] for entry in found] == ["B-a", "B-b"]
+    assert (
+        runner.invoke(app, ["paper", "b", "C,d-steps"]).stdout
+        == runner.invoke(app, ["paper", "B", "C", "D-steps"]).stdout
+    )
     with pytest.raises(RecipeError, match="no experiment 'Z'"):
         runner.invoke(app, ["paper", "Z"], catch_exceptions=False)
 
@@ -254,4 +258,4 @@ def test_a_recipe_names_experiments() -> None:
 
 
 def test_accuracies_are_shares() -> None:
-    assert np.mean([point.accuracy for point in points("C", "MATH500")]) == pytest.approx(0.899)
+    assert np.mean([point.accuracy for point in published_points("C", "MATH500")]) == pytest.approx(0.899)

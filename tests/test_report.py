@@ -21,6 +21,7 @@ from long1k.reporting import charts, samples, text
 from long1k.rows import Example, Message, Prediction, R, Reject, Score, Span
 from long1k.stages.report import report
 from long1k.tables import TableWriter, digest_json, finish
+from pages import without_own_scripts
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> & \"quoted\" 'x' javascript:alert(3) \u202eevil\u2066 \x00\x1b{{ 7*7 }}"
 USUAL = "training seeds and questions"
@@ -51,7 +52,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag, f"</{tag}> closes something else"
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.words.append(data)
 
     @property
@@ -245,14 +246,13 @@ def test_policy_lets_nothing_in(html: str) -> None:
     page = Page(html)
     policy = next(value for tag, name, value in page.attributes if name == "content" and "default-src" in value)
     assert "default-src 'none'" in policy
-    assert "script-src" not in policy
     assert "unsafe" not in policy
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
     assert style is not None
     assert "url(" not in style[1]
     assert "@import" not in style[1]
     assert base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode() in policy
-    assert "<script" not in html.lower()
+    assert "<script" not in without_own_scripts(html).lower()
     addresses = [value for _, name, value in page.attributes if name in ("src", "href", "action", "data", "xlink:href")]
     assert addresses == ["data:,"]
     assert "url(" not in html  # nor ids of one chart that another could catch
@@ -303,7 +303,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     whole_run(tmp_path, HOSTILE, hostile_arm)
     html = built(tmp_path)
     page = Page(html)
-    assert "<script" not in html.lower()
+    assert "<script" not in without_own_scripts(html).lower()
     assert "<img" not in html
     assert "img" not in page.counts
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]

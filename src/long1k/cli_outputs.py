@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from long1k.cli_common import TokenizerOption
+from long1k.wide import tell
 
 
 def outputs(
@@ -27,6 +28,7 @@ def outputs(
     ] = False,
 ) -> None:
     """Lengths, words and markers of correct and wrong outputs; loops, cuts, prompts of several problems."""
+    from long1k.compare import one_run
     from long1k.errors import RecipeError
     from long1k.jsonlines import expand_path
     from long1k.outputs_text import ledger_lines, outputs_lines
@@ -43,6 +45,7 @@ def outputs(
         count = load_tokenizer(spec).count
     found: list[dict[str, Any]] = []
     for folder in folders:
+        one_run(folder)
         tables = find_tables(folder, predictions)
         made = outputs_of(tables, confidence=confidence, count=count, top=top)
         found.append({"folder": str(folder), "benchmarks": made, "ledger": ledger_of(find_folders(folder), folder)})
@@ -53,7 +56,7 @@ def outputs(
     for one in found:
         lines += [f"{one['folder']}\n"] * (len(found) > 1)
         lines += outputs_lines(one["benchmarks"]) + ledger_lines(one["ledger"])
-    print(clean("\n".join(lines).rstrip()), flush=True)  # names come from files: they may not steer a terminal
+    tell(clean("\n".join(lines).rstrip()))  # names come from files: they may not steer a terminal
 
 
 def add_commands(app: typer.Typer) -> None:

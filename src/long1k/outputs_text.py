@@ -1,4 +1,4 @@
-"""What the models wrote, in lines under about 110 columns."""
+"""What the models wrote, in lines under 100 columns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from long1k.reporting.text import one_line
 from long1k.statistics.markers import MARKERS
+from long1k.wide import WIDTH
 
-_WIDTH = 110
 _MULTI = ("answered", "correct", "labelled", "all_answered", "in_order", "in_format", "cut")
 
 
@@ -88,12 +88,15 @@ def _arm(benchmark: str, arm: Mapping[str, Any]) -> Iterator[str]:
         if one["outputs"]:
             rates = ", ".join(f"{kind} {_interval(one['markers_a_thousand'][kind], 2)}" for kind in MARKERS)
             yield from _wrapped(f"    {name:<8} ", rates)
-    yield "  over the course of the text, tenth by tenth, a thousand words"
+    head = "  over the course of the text, tenth by tenth, a thousand words"
     for kind in MARKERS:
         for name, one in outcomes.items():
             tenths = one["course_a_thousand_words"][kind]
             if one["outputs"] and any(each and each[0] for each in tenths):
                 shown = " ".join(f"{each[0]:5.1f}" if each else "    –" for each in tenths)
+                if head:
+                    yield head
+                    head = ""
                 yield f"    {kind:<13} {name:<8} {shown}"
     yield from _multi(arm["multi"])
 
@@ -136,4 +139,4 @@ def _interval(interval: Mapping[str, Any] | None, digits: int) -> str:
 
 
 def _wrapped(first: str, text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)

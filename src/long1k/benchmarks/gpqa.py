@@ -11,7 +11,8 @@ import re
 from pydantic import Field
 
 from long1k.benchmarks import golds
-from long1k.benchmarks.stored import Asked, LeftOut, Row, StoredBenchmark, StoredConfig
+from long1k.benchmarks.stored import Asked, LeftOut, Row, StoredBenchmark
+from long1k.benchmarks.stored_config import StoredConfig
 from long1k.errors import DataError
 
 LETTERS = "ABCD"
@@ -28,7 +29,9 @@ class GpqaConfig(StoredConfig):
     default_config = "gpqa_diamond"
     default_split = "train"
 
-    instruction: str = CHOICE_INSTRUCTION
+    instruction: str = Field(
+        default=CHOICE_INSTRUCTION, description="put after the question and its options, on a line of its own"
+    )
     seed: int = Field(default=0, description="another seed, another order of the options")
 
 

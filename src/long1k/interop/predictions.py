@@ -9,12 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from long1k.chat import split_thinking
 from long1k.errors import DataError, RecipeError
 from long1k.interop.outcomes import as_label
 from long1k.jsonlines import BadRow, field_name, half_surrogate, read_json_lines
 from long1k.rows import Prediction, Reject, content_id
 from long1k.tables import PART_ROWS, Manifest, TableWriter, file_digest, fingerprint, is_current, read_manifest
+from long1k.thinking import split_thinking
 
 STAGE = "import-predictions/3"
 _FIELDS = ("question", "answer", "response", "sample", "label", "benchmark", "finish_reason")
@@ -109,7 +109,7 @@ def _prediction(
     names = {field: field_name(field, row, fields) for field in _FIELDS}
     for field in ("question", "answer", "response"):
         value = row.get(names[field])
-        if value is None or isinstance(value, dict | list | bool):
+        if value is None or value != value or isinstance(value, dict | list | bool):  # NaN: how data frames write null
             return BadRow(str(number), "missing_field", f"no text in '{names[field]}' ({field})", shown)
         fault = half_surrogate(str(value))
         if fault is not None:

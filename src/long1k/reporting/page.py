@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from long1k.reporting import text
+from long1k.reporting import scripts, text
 
 HERE = Path(__file__).resolve().parent
 
@@ -25,19 +24,20 @@ def render(context: Mapping[str, Any]) -> str:
     environment.filters.update(
         count=text.count, percent=text.percent, points=text.points, bounds=text.bounds, one_line=text.one_line
     )
-    # Our own file, no text of a row: it may stand as it is.  Its hash is all the policy allows.
-    style = (HERE / "style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    # Our own files, no text of a row: they may stand as they are.  Their hashes are all the policy allows.
+    style = (scripts.WEB / "style.css").read_text(encoding="utf-8")
+    programs = scripts.own_scripts()
     page = environment.get_template("page.html.j2").render(
-        **context, style=Markup(style), style_digest=Markup(digest), nothing=text.NOTHING
-    )
+        **context, style=Markup(style), programs=[Markup(program) for program in programs],
+        policy=Markup(scripts.policy(programs, style)), nothing=text.NOTHING,
+    )  # fmt: skip
     return page if page.endswith("\n") else page + "\n"
 
 
 def design_digest() -> str:
     """SHA-256 of what decides how a page looks, so that a changed design makes it anew."""
     hasher = hashlib.sha256()
-    for path in sorted(HERE.iterdir()):
-        if path.suffix in (".py", ".j2", ".css"):
+    for path in sorted([*HERE.iterdir(), *scripts.WEB.iterdir()]):
+        if path.suffix in (".py", ".j2", ".css", ".js"):
             hasher.update(path.name.encode() + b"\0" + path.read_bytes())
     return hasher.hexdigest()
