@@ -57,13 +57,13 @@ def studies(case: str, count: int, seed: int) -> Iterator[np.ndarray]:
         yield (rng.random(chance.shape) < chance).astype(float)
 
 
-def measure(case: str, count: int, seed: int = 0) -> dict[str, float]:
+def measure(case: str, count: int, seed: int = 0, draws: int = 500) -> dict[str, float]:
     """Shares of studies: slope covered (analysis, draws), line refuted (bend, lack of fit), inverted U found."""
     slope = CASES[case][2]
     found = {"slope": 0, "slope from draws": 0, "bend excludes 0": 0, "lack of fit p < 0.05": 0, "inverted U": 0}
     width = []
     for number, y in enumerate(studies(case, count, seed)):
-        law = fit_law(LENGTHS, y, seed=number, num_draws=500)
+        law = fit_law(LENGTHS, y, seed=number, num_draws=draws)
         low, high = law.slope.low, law.slope.high
         found["slope"] += low is not None and high is not None and low <= slope <= high
         found["slope from draws"] += law.slope_drawn is not None and law.slope_drawn[0] <= slope <= law.slope_drawn[1]
@@ -82,12 +82,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--draws", type=int, default=0, help="for the slope's second interval (default: none)")
     arguments = parser.parse_args()
-    print("| case | slope covered | by draws | bend excludes 0 | lack of fit p < 0.05 | inverted U | width, points |")
-    print("|---|---|---|---|---|---|---|")
+    drawn = " by draws |" if arguments.draws else ""
+    print(f"| case | slope covered |{drawn} bend excludes 0 | lack of fit p < 0.05 | inverted U | width, points |")
+    print("|---|---|---|---|---|---|" + ("---|" if drawn else ""))
     for case in CASES:
-        m = measure(case, arguments.studies, arguments.seed)
-        shares = " | ".join(f"{100 * value:.1f} %" for name, value in m.items() if name != "width, points")
+        m = measure(case, arguments.studies, arguments.seed, arguments.draws)
+        left_out = {"width, points"} | (set() if drawn else {"slope from draws"})
+        shares = " | ".join(f"{100 * value:.1f} %" for name, value in m.items() if name not in left_out)
         print(f"| {case} | {shares} | {m['width, points']:.1f} |", flush=True)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from typer.testing import CliRunner
 
 from long1k.cli import app
@@ -218,6 +219,21 @@ def test_a_question_is_one_observation_however_often_it_is_answered() -> None:
     assert one is not None
     assert many is not None
     assert (one.low, one.high) == (pytest.approx(many.low), pytest.approx(many.high))
+
+
+def test_skewed_values_reach_further_to_their_side() -> None:
+    rng = np.random.default_rng(6)
+    names = [f"q{at}" for at in range(40)]
+    skewed = list(np.exp(rng.normal(0, 1, 40)))
+    found = clustered.mean(skewed, names)
+    assert found.high - found.estimate > 1.2 * (found.estimate - found.low)  # type: ignore[union-attr, operator]
+    turned = clustered.mean([-one for one in skewed], names)
+    assert (-turned.high, -turned.low) == pytest.approx((found.low, found.high))  # type: ignore[union-attr, operator]
+    even = clustered.mean([*range(20), *range(20)], names)
+    known = stats.t.interval(0.95, 39, 9.5, stats.sem([*range(20), *range(20)]))
+    assert (even.low, even.high) == pytest.approx(known, rel=1e-3)  # type: ignore[union-attr]
+    lone = clustered.mean([0.0] * 39 + [1.0], names)
+    assert lone.high < 0.2  # type: ignore[union-attr, operator]
 
 
 def test_no_interval_is_made_up() -> None:

@@ -7,26 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
-from scripts.simulate_statistics import (
-    CLUSTERED,
-    FLAT,
-    POWERS,
-    SEEDS,
-    World,
-    covers_difference,
-    covers_rate,
-    covers_slope,
-    design_of,
-    family,
-)
-from scripts.simulate_statistics import counted as _counted
+from scripts.fit_degrees import arms_coverage
+from scripts.measures import counted as _counted
+from scripts.measures import covers_difference, covers_rate, covers_slope, family
+from scripts.worlds import CLUSTERED, FLAT, POWERS, SEEDS, World, design_of
 
-from long1k.statistics.critical import constants, degrees_of
+from long1k.statistics.critical import constants, degrees_of, pooled
 from long1k.statistics.equivalence import tost_of
 from long1k.statistics.paired import mcnemar
 from long1k.statistics.power import Design, detectable_after
 from long1k.statistics.rates import crossed_mean, interval_of, p_value, standard_error, tango, weighted_mean
-from long1k.statistics.variance import parts_of, split_variance
+from long1k.statistics.variance import parts_of, split_variance, together
 
 # --- degrees of freedom -----------------------------------------------------------------------------------
 
@@ -57,6 +48,41 @@ def test_coverage_strays_little_whatever_the_share_of_seeds(nu: float, off: floa
         half = stats.t.ppf(0.5 + confidence / 2, degrees) * np.sqrt(seeds + 1 - share)
         covered = float((2 * stats.norm.cdf(half) - 1).mean())
         assert abs(covered - confidence) < off
+
+
+@given(
+    st.floats(1, 8), st.floats(1, 12), st.floats(0, 1), st.floats(0, 1), st.sampled_from([0.8, 0.9, 0.95, 0.97, 0.99])
+)
+def test_arms_that_look_alike_have_more_degrees_together(
+    nu: float, arms: float, one: float, other: float, confidence: float
+) -> None:
+    low, high = (pooled(nu, arms, even, confidence) for even in sorted((one, other)))
+    assert nu * 0.999 <= low <= high * 1.001
+    assert high <= max(1.5, arms) * 1.5 * nu * 1.001
+    assert pooled(nu, 1.0, one, confidence) == nu
+
+
+@given(st.lists(st.tuples(st.floats(1e-6, 1), st.floats(1e-3, 9), st.integers(1, 4)), min_size=1, max_size=8))
+def test_what_seeds_show_together_does_not_depend_on_order_or_units(pieces: list[tuple[float, float, int]]) -> None:
+    degrees, arms, even = together(pieces)
+    assert 0 <= even <= 1
+    assert 1 <= arms <= len(pieces) + 1e-9
+    assert min(one[2] for one in pieces) - 1e-9 <= degrees <= max(one[2] for one in pieces) + 1e-9
+    turned = together([(7 * part, 3 * weight, each) for part, weight, each in reversed(pieces)])
+    assert turned == pytest.approx((degrees, arms, even), abs=1e-9)
+    alike = together([(weight, weight, each) for _, weight, each in pieces])
+    assert len(pieces) == 1 or arms < 1.001 or alike[2] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("weights", [[1, 1], [1, 1, 1, 1], [4, 1, 1, 4], [3, 2]])
+@pytest.mark.parametrize(("each", "low", "high"), [(1, 0.945, 0.9685), (2, 0.945, 0.96), (4, 0.945, 0.957)])
+def test_seeds_of_several_arms_that_differ_alike_are_covered(
+    weights: list[float], each: int, low: float, high: float
+) -> None:
+    covered = arms_coverage(np.array(weights, dtype=float), each, 0.95)
+    assert low <= covered["equal"].min()
+    assert covered["equal"].max() <= high
+    assert covered["graded"].min() >= 0.925
 
 
 # --- weighted sums ----------------------------------------------------------------------------------------
@@ -92,8 +118,10 @@ def test_seeds_of_each_arm_count_for_themselves() -> None:
     rng = np.random.default_rng(2)
     a, b = (rng.normal(0, 1, (2, 1)) + np.zeros((1, 40)) for _ in range(2))
     equal = parts_of([a, a + 1], [1.0, -1.0])
-    assert equal.seed_degrees == pytest.approx(2)  # two arms with one degree of freedom each
-    assert 1 <= parts_of([a, b], [1.0, -1.0]).seed_degrees <= 2
+    assert (equal.seed_degrees, equal.seed_arms, equal.evenness) == pytest.approx((1, 2, 1))
+    assert 0 <= parts_of([a, b], [1.0, -1.0]).evenness < 1
+    lone = parts_of([a, np.zeros((2, 40))], [1.0, -1.0])  # one arm's seeds do not differ
+    assert (lone.seed_degrees, lone.seed_arms, lone.evenness) == pytest.approx((1, 2, 0))
     uneven = parts_of([a, np.vstack([b, b])], [1.0, -1.0])
     assert uneven.num_seeds == 2
     alone = parts_of([a, b[:1]], [1.0, -1.0])
@@ -128,13 +156,23 @@ def test_seeds_that_agree_by_chance_do_not_make_the_interval_vanish() -> None:
     inside = crossed_mean(y, bounds=(0.0, 1.0))
     wilson = stats.binomtest(20, 240).proportion_ci(0.95, "wilson")
     assert (inside.low, inside.high) == pytest.approx((wilson.low, wilson.high))
-    assert found.high - found.estimate >= 0.499 * (alone.high - alone.estimate)
+    assert found.high - found.estimate >= 0.399 * (alone.high - alone.estimate)
 
 
 def test_detectable_after_the_run_is_half_the_interval_and_the_power() -> None:
     y = np.random.default_rng(4).normal(0, 1, (1, 4000))
     parts = parts_of([y], [1.0])
     assert detectable_after(parts) == pytest.approx(2.8016 * standard_error(parts), rel=2e-3)
+
+
+def test_many_outputs_of_one_seed_are_planned_with_the_t_quantile() -> None:
+    few, many = Design(30, 16, between=0.7, correlation=0.7), Design(3000, 16, between=0.7, correlation=0.7)
+    normal = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    assert few.detectable() / few.standard_error() == pytest.approx(2.045 + 0.842, abs=0.02)  # t of 29 degrees
+    assert many.detectable() / many.standard_error() == pytest.approx(normal, abs=0.005)
+    assert few.power(few.detectable()) == pytest.approx(0.8, abs=0.02)
+    one = Design(30, between=0.7)
+    assert one.detectable() == pytest.approx(normal * one.standard_error())
 
 
 # --- rates and flips --------------------------------------------------------------------------------------

@@ -95,6 +95,24 @@ def rung_variances(grades_RSQ: Array) -> Array:
     return np.asarray(variance_R) if high - low > 1e-9 * max(1.0, abs(high)) else np.ones(num_rungs)
 
 
+def spare_variance(grades_RSQ: Array) -> float:
+    """What one more question for each rung, which only that rung solves, adds to the variance of its accuracy.
+
+    Of rates near 0 or 1 few questions tell rungs apart, and where by chance fewer do, their differences look surer
+    than they are; one flip more makes up for it (as Bonett & Price, 2012, add to each kind of flip).  Means of several
+    outputs vary less than right and wrong, and are given so much less.
+    """
+    y = np.asarray(grades_RSQ, dtype=np.float64)
+    num_questions = y.shape[2]
+    low, high = float(y.min()), float(y.max())
+    if num_questions < 2 or high - low <= 1e-9 * max(1.0, abs(high)):
+        return 0.0
+    means = y.mean(axis=(1, 2))
+    most = float(((means - low) * (high - means)).mean())
+    own = float(y.mean(axis=1).var(axis=1, ddof=1).mean())
+    return min(own / most, 1.0) * (high - low) ** 2 / num_questions**2 if most > 0 else 0.0
+
+
 def rung_covariance(grades_RSQ: Array) -> tuple[Array, int] | None:
     """Covariance of the rungs' accuracies, shape (rungs, rungs), and its degrees of freedom; None of too few questions.
 
@@ -109,6 +127,7 @@ def rung_covariance(grades_RSQ: Array) -> tuple[Array, int] | None:
         return None
     by_question_RQ = y.mean(axis=1)
     covariance = np.atleast_2d(np.cov(by_question_RQ, ddof=1)) / num_questions * (num_questions - 1) / freedom
+    covariance = covariance + spare_variance(y) * np.eye(num_rungs)
     if num_seeds == 1:
         return covariance, freedom
     noise = rest_variances(y).mean()

@@ -8,9 +8,9 @@ the questions, one of the samples and one of the seeds (crossed, as in ``varianc
 Two arms that answer the same questions are compared question by question, and what both share
 cancels: of v_question only 1 - r stays, with r the correlation of the arms over questions.  Power is that of the
 tests which the analysis makes: McNemar's for one output a question (counted out), else the interval of ``rates`` with
-its degrees of freedom, integrated over the chi-square distribution of what the seeds show.  The least detectable effect
-of one run is the usual one, with the variance at equal rates (Fleiss, Levin & Paik, "Statistical Methods for
-Rates and Proportions", 2003, ch. 4).
+its degrees of freedom, integrated over the chi-square distribution of what the seeds (or of one seed the questions)
+show.  The least detectable effect of one run with one output a question is the usual one, with the variance at
+equal rates (Fleiss, Levin & Paik, "Statistical Methods for Rates and Proportions", 2003, ch. 4).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Design:
             raise ValueError(f"power {power} does not lie between {alpha} and 1")
         error = self.standard_error()
         plain = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * error
-        if self.num_seeds == 1 or error == 0:
+        if self.num_seeds == self.num_samples == 1 or error == 0:
             return plain
         limits, most = self._limits(self._parts(0.0), alpha), plain
         while _share_beyond(limits, most, error) < power:
@@ -107,22 +107,24 @@ class Design:
         """Half widths of the interval of ``rates`` as studies of this design show them, each as likely as any other."""
         questions, drawn, seeds = parts
         each = max(self.num_questions - 1, 1)
+        places = (np.arange(_POINTS) + 0.5) / _POINTS
         if self.num_seeds == 1:
             error = sum(parts) ** 0.5
             if self.num_samples == 1:
                 return np.array([stats.norm.ppf(1 - alpha / 2) * error])
-            return np.array([stats.t.ppf(1 - alpha / 2, each if self.correlation is not None else 2 * each) * error])
+            each = each if self.correlation is not None else 2 * each
+            return np.asarray(stats.t.ppf(1 - alpha / 2, each) * error * np.sqrt(stats.chi2.ppf(places, each) / each))
         if seeds + drawn == 0:
             return np.array([stats.t.ppf(1 - alpha / 2, each) * questions**0.5])
         # What each arm's seeds show is chi-square around their part and the residual one; the questions' is as known.
         nu = self.num_seeds - 1
-        one = (seeds + drawn) / 2 * stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, nu) / nu
+        one = (seeds + drawn) / 2 * stats.chi2.ppf(places, nu) / nu
         first, second = (side.ravel() for side in np.meshgrid(one, one))
         shown = first + second
-        welch = np.clip(shown**2 / ((first**2 + second**2) / (nu + 2)) - 2, nu, 2 * nu)
+        evenness = np.clip(shown**2 / (first**2 + second**2) - 1, 0, 1)
         degrees = [
-            degrees_of(float(at), questions, float(known), each, 1 - alpha)
-            for at, known in zip(shown, welch, strict=True)
+            degrees_of(float(at), questions, float(nu), each, 1 - alpha, arms=2.0, evenness=float(even))
+            for at, even in zip(shown, evenness, strict=True)
         ]
         limit = stats.t.ppf(1 - alpha / 2, degrees) * np.sqrt(shown + questions)
         least = FLOOR * stats.t.ppf(1 - alpha / 2, each) * (questions + drawn) ** 0.5

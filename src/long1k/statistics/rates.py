@@ -34,8 +34,8 @@ __all__ = [
     "weighted_mean",
 ]
 
-# Where seeds happen to agree, what they show can be near 0: at least half of what questions alone give is kept.
-FLOOR = 0.5
+# Where seeds happen to agree, what they show can be near 0: at least so much of what questions alone give is kept.
+FLOOR = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def weighted_mean(
     """Σ weight · mean(arm) with its interval: a difference, a slope, any contrast of arms on the same questions.
 
     Questions are paired across arms.  Seeds are not: each arm was trained with seeds of its own, and
-    counts with its own degrees of freedom, so that two arms of two seeds have up to two, not one.
+    counts with its own degrees of freedom (``critical``), so that two arms of two seeds know more than one.
 
     Args:
         arms: shape (seeds, questions) each; numbers of seeds may differ. Or one array (arms, seeds, questions).
@@ -190,7 +190,10 @@ def tango(both: int, only_a: int, only_b: int, neither: int, confidence: float =
 
 def _degrees(parts: Parts, confidence: float) -> float:
     known = max(parts.questions - parts.rest, 0.0)
-    return degrees_of(parts.seeds, known, parts.seed_degrees, parts.num_questions - 1, confidence)
+    return degrees_of(
+        parts.seeds, known, parts.seed_degrees, parts.num_questions - 1, confidence,
+        arms=parts.seed_arms, evenness=parts.evenness,
+    )  # fmt: skip
 
 
 def _half_width(parts: Parts, confidence: float) -> float:

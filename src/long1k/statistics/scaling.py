@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize
 
-from long1k.statistics.draws import draw_rungs, freedom_of, percentiles, rest_variances, rung_variances
-from long1k.statistics.rates import Array, Interval, weighted_mean
+from long1k.statistics.draws import draw_rungs, percentiles, rung_variances, spare_variance
+from long1k.statistics.rates import Array, Interval, interval_of
+from long1k.statistics.variance import parts_of
 
 NUM_DRAWS = 2000
 _PLACES = 25  # at which the band is given
@@ -99,6 +100,7 @@ def fit_law(
         lengths: tokens of each rung, all different, at least two.
         grades_RSQ: shape (rungs, seeds, questions); the same questions in every cell.
         seed: of the draws that the band is made of.
+        num_draws: how many; 0: no band.
 
     Raises:
         ValueError: fewer than two different lengths, shapes that do not agree, or grades that are not finite.
@@ -121,7 +123,7 @@ def fit_law(
     intercept, slope_value = solve @ rung_means
     fitted = design @ np.array([intercept, slope_value])
     slope = weighted_sum(y, solve[1], confidence)
-    drawn = draw_rungs(y, num_draws, seed) if slope.low is not None else None
+    drawn = draw_rungs(y, num_draws, seed) if slope.low is not None and num_draws else None
     cells = y.mean(axis=2)
     return Law(
         intercept=float(intercept),
@@ -141,26 +143,15 @@ def fit_law(
 def weighted_sum(grades_RSQ: Array, weights_R: Array, confidence: float = 0.95) -> Interval:
     """A weighted sum of the rungs' accuracies with an interval over seeds and questions.
 
-    ``weighted_mean``, but with two seeds a rung Satterthwaite's interval over the spreads of all rungs: of so few,
-    where one rung's seeds may differ much more than another's, the former holds the truth in 91 to 93 % of studies, the
-    latter in 95 to 97 % (``scripts/simulate_law.py``).
+    ``weighted_mean``, with the variance of the questions as if every second rung had solved one question more than
+    the others (``spare_variance``).
     """
     y, weights = np.asarray(grades_RSQ, dtype=np.float64), np.asarray(weights_R, dtype=np.float64)
-    found = weighted_mean(y, weights, confidence)
-    _, num_seeds, num_questions = y.shape
-    if num_seeds != 2 or found.low is None:
-        return found
-    seeds_R = weights**2 * y.mean(axis=2).var(axis=1, ddof=1) / num_seeds
-    rest = float((weights**2 * rest_variances(y)).sum()) / (num_seeds * num_questions)
-    questions = float((weights @ y.mean(axis=1)).var(ddof=1)) / num_questions
-    # What is left beyond seed and question is in the questions' part already.
-    variance = questions + max(0.0, float(seeds_R.sum()) - rest)
-    if variance <= 0:
-        return found
-    of_seeds, of_questions = float(seeds_R.sum()) / variance, questions / variance
-    spread = of_seeds**2 / freedom_of(seeds_R, num_seeds) + of_questions**2 / (num_questions - 1)
-    half = float(stats.t.ppf(0.5 + confidence / 2, max(1.0, 1 / spread)) * np.sqrt(variance))
-    return replace(found, low=found.estimate - half, high=found.estimate + half)
+    parts = parts_of(y, weights)
+    if not parts.varies or parts.num_questions < 2:
+        return interval_of(parts, confidence)
+    spare = spare_variance(y) * float((weights**2).sum()) / 2
+    return interval_of(replace(parts, questions=parts.questions + spare), confidence)
 
 
 def misfit_variance(design: Array, observed_R: Array, variances_R: Array) -> float:

@@ -11,8 +11,8 @@ effects; Searle, Casella & McCulloch, "Variance Components", 1992, ch. 4).  A we
     rest:      Σ w² · residual variance / (seeds · questions), which stands in both
 
 Arms are paired by question; their seeds are drawn for each arm, so each arm's seeds give degrees of freedom of
-their own.  They are put together by Welch's rule (Biometrika 29, 1938), which allows for variances that are
-themselves known from few seeds: with f degrees each, (Σ v)² / Σ v² / (f + 2) - 2, at least the least f and at most Σ f.
+their own.  How many they give together depends on how alike their spreads are (``critical``); what is needed
+for that, the number of arms, the degrees of one and the evenness of what they show, is kept with the parts.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+# How far the spreads of arms of little weight count in ``Parts.evenness``: 0 as their parts, 1 as their spreads.
+# Between them coverage of unequally weighted arms strays least (scripts/fit_degrees.py).
+LEAN = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -36,7 +40,10 @@ class Parts:
         questions: part of the questions, with what varies beyond seed and question.
         seeds: part of the training seeds, with the same in it; 0 where no arm has two.
         rest: that which stands in both.
-        seed_degrees: degrees of freedom of ``seeds``; 0 where there is none.
+        seed_degrees: degrees of freedom of one arm's seeds (of unequal ones a mean by weight); 0 where there is none.
+        seed_arms: how many arms with several seeds stand in ``seeds``, were their spreads equal: (Σ c)² / Σ c² of their
+            weights' squares over their numbers of seeds.
+        evenness: of what their seeds show: 0 if one arm is all of ``seeds``, 1 if the seeds of all arms differ alike.
         num_seeds: the least number of seeds of an arm that has several; 1 where none has.
         num_questions: questions, the same in every arm.
         single_seeds: arms with one seed among others with several.
@@ -47,6 +54,8 @@ class Parts:
     seeds: float
     rest: float
     seed_degrees: float
+    seed_arms: float
+    evenness: float
     num_seeds: int
     num_questions: int
     single_seeds: int
@@ -94,7 +103,7 @@ def parts_of(arms: Sequence[Array] | Array, weights: Sequence[float] | Array) ->
     num_questions = tables[0].shape[1]
     total = np.zeros(num_questions)
     scale = 0.0
-    pieces: list[tuple[float, int]] = []  # of each arm with several seeds: its part of ``seeds``, degrees
+    pieces: list[tuple[float, float, int]] = []  # of each arm with several seeds: part of ``seeds``, weight, degrees
     rest = 0.0
     for weight, y in zip(map(float, weights), tables, strict=True):
         by_question = y.mean(axis=0)
@@ -103,24 +112,43 @@ def parts_of(arms: Sequence[Array] | Array, weights: Sequence[float] | Array) ->
         num_seeds = y.shape[0]
         if num_seeds > 1 and num_questions > 1:
             by_seed = y.mean(axis=1)
-            pieces.append((weight**2 * _variance(by_seed, float(np.abs(y).max())) / num_seeds, num_seeds - 1))
+            share = weight**2 / num_seeds
+            pieces.append((share * _variance(by_seed, float(np.abs(y).max())), share, num_seeds - 1))
             left = y - by_question[None, :] - by_seed[:, None] + y.mean()
             degrees = (num_seeds - 1) * (num_questions - 1)
             rest += weight**2 * float((left**2).sum()) / degrees / (num_seeds * num_questions)
-    seeds = sum(part for part, _ in pieces)
-    if seeds > 0:
-        welch = seeds**2 / sum(part**2 / (degrees + 2) for part, degrees in pieces) - 2
-        bounds = min(degrees for _, degrees in pieces), sum(degrees for _, degrees in pieces)
-        degrees_of_seeds = float(min(max(welch, bounds[0]), bounds[1]))
-    else:  # nothing to weigh them by
-        degrees_of_seeds = float(sum(degrees for _, degrees in pieces))
+    degrees_of_one, seed_arms, evenness = together(pieces)
     several = [y.shape[0] for y in tables if y.shape[0] > 1]
     return Parts(
         estimate=float(total.mean()),
         questions=_variance(total, scale) / num_questions if num_questions > 1 else 0.0,
-        seeds=seeds, rest=rest, seed_degrees=degrees_of_seeds, num_seeds=min(several, default=1),
+        seeds=sum(part for part, _, _ in pieces), rest=rest, seed_degrees=degrees_of_one, seed_arms=seed_arms,
+        evenness=evenness, num_seeds=min(several, default=1),
         num_questions=num_questions, single_seeds=len(tables) - len(several) if several else 0,
     )  # fmt: skip
+
+
+def together(pieces: Sequence[tuple[float, float, int]]) -> tuple[float, float, float]:
+    """(degrees of one arm, number of arms, evenness) of several arms' seeds, as ``Parts`` holds them.
+
+    Args:
+        pieces: of each arm: its part of the variance, the weight of its seeds' variance in the sum, its degrees.
+    """
+    pieces = [piece for piece in pieces if piece[1] > 0]
+    if not pieces:
+        return 0.0, 1.0, 0.0
+    weights = sum(weight for _, weight, _ in pieces)
+    arms = weights**2 / sum(weight**2 for _, weight, _ in pieces)
+    degrees = weights**2 / sum(weight**2 / degrees for _, weight, degrees in pieces) / arms
+    if len(pieces) == 1:
+        return degrees, 1.0, 0.0
+    squares = sum(part**2 / weight**LEAN for part, weight, _ in pieces)
+    if squares == 0:  # seeds agree in every arm
+        return degrees, arms, 1.0
+    # 1 if all spreads are equal, else less; 1 / arms if of equal arms one shows all.
+    most = sum(weight ** (2 - LEAN) for _, weight, _ in pieces) / weights**2
+    even = sum(part for part, _, _ in pieces) ** 2 / squares * most
+    return degrees, arms, min(max((even * arms - 1) / max(arms - 1, 1e-9), 0.0), 1.0)
 
 
 def _variance(values: Array, scale: float) -> float:
