@@ -8,8 +8,8 @@ covers 95 % to 98.8 %.  Between them lies
     degrees = ν · (1 + (scale · A / B)^power)
 
 with power and scale found by scripts/fit_degrees.py, such that coverage strays least from the confidence, whatever
-the true B is: 94.0 to 96.1 % for ν = 1, 94.7 to 95.3 % for ν = 2, nearer for more.  For ν = 1 no rule does
-much better: with power and scale replaced by any function of B / A, 94.4 to 95.6 % remain.
+the true B is: 94.0 to 96.1 % for ν = 1, 94.7 to 95.3 % for ν = 2, nearer for more.  For ν = 1 a richer rule
+does little better: with a curve of twelve knots over B / A in place of power and scale, 94.4 to 95.6 % remain.
 
 Where several arms have seeds of their own, B is a sum of parts with ν degrees each, and what they have together
 depends on how alike the true parts are, which so few seeds hardly tell.  Welch's rule, cut off at their sum, is too
@@ -46,6 +46,8 @@ _CONSTANTS: dict[float, tuple[tuple[float, float], ...]] = {
            (1.567, 1.280), (1.358, 1.838), (1.253, 2.295)),
 }  # fmt: skip
 
+LOWEST, HIGHEST = min(_CONSTANTS), max(_CONSTANTS)
+
 # Of several arms with ν degrees each: ν · (1.5 · arms)^(evenness^sharpness).
 # Sharpness by confidence, ν (_EACH) and number of arms (_ARMS).
 _MOST = 1.5
@@ -74,7 +76,7 @@ def constants(seed_degrees: float, confidence: float) -> tuple[float, float]:
     return math.exp(float(np.interp(at, inverse, powers))), math.exp(float(np.interp(at, inverse, scales)))
 
 
-@cache
+@lru_cache(4096)
 def _at(confidence: float) -> tuple[Array, Array, Array]:
     """1/ν, and the logarithms of power and scale at one confidence; logarithms, since both grow without bound."""
     levels = sorted(_CONSTANTS)

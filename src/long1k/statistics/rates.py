@@ -17,9 +17,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, special, stats
 
-from long1k.statistics.critical import degrees_of
+from long1k.statistics.critical import HIGHEST, LOWEST, degrees_of
 from long1k.statistics.variance import Array, Parts, check_grades, parts_of
 
 __all__ = [
@@ -139,17 +139,29 @@ def standard_error(parts: Parts) -> float:
     return float(np.sqrt(max(parts.variance, FLOOR**2 * parts.questions)))
 
 
-def p_value(parts: Parts, confidence: float = 0.95) -> float | None:
-    """Two-sided p of "the truth is 0"; below 1 - confidence exactly where ``interval_of`` excludes 0.
+def p_value(parts: Parts) -> float | None:
+    """Two-sided p of "the truth is 0": below 1 - confidence exactly where the interval of that confidence excludes 0.
 
+    The degrees of freedom follow the confidence, so p is where the interval just reaches 0, not a tail at one of them;
+    outside of the confidences that ``critical`` knows, they are those of its lowest and highest.
     None where there is no interval: nothing varies, or a single question was asked.
     """
     if parts.num_questions < 2 or not parts.varies:
         return None
     found = []
     if parts.variance > 0:
-        distance = abs(parts.estimate) / np.sqrt(parts.variance)
-        found.append(2 * float(special.stdtr(_degrees(parts, confidence), -distance)))
+        distance = abs(parts.estimate) / float(np.sqrt(parts.variance))
+
+        def tails(p: float) -> float:
+            return 2 * float(special.stdtr(_degrees(parts, 1 - p), -distance))
+
+        least, most = 1 - HIGHEST, 1 - LOWEST
+        if tails(least) <= least:
+            found.append(tails(least))
+        elif tails(most) >= most:
+            found.append(tails(most))
+        else:
+            found.append(float(optimize.brentq(lambda p: tails(p) - p, least, most, xtol=1e-7)))
     if parts.questions > 0:
         floor = FLOOR * np.sqrt(parts.questions)
         found.append(2 * float(special.stdtr(parts.num_questions - 1, -abs(parts.estimate) / floor)))
@@ -189,6 +201,7 @@ def tango(both: int, only_a: int, only_b: int, neither: int, confidence: float =
 
 
 def _degrees(parts: Parts, confidence: float) -> float:
+    confidence = min(max(confidence, LOWEST), HIGHEST)
     known = max(parts.questions - parts.rest, 0.0)
     return degrees_of(
         parts.seeds, known, parts.seed_degrees, parts.num_questions - 1, confidence,

@@ -109,7 +109,7 @@ def _crossed(
     single = len(a) == len(b) == 1
     test: dict[str, Any] = {
         "name": "t over questions" if single else "t over training seeds and questions",
-        "p": p_value(parts, confidence),
+        "p": p_value(parts),
     }
     if single and test["p"] is not None:
         resampled = bootstrap(b, a, seed=derive_seed(name, "bootstrap"), confidence=confidence)
