@@ -25,7 +25,7 @@ def render(context: Mapping[str, Any]) -> str:
         count=text.count, percent=text.percent, points=text.points, bounds=text.bounds, one_line=text.one_line
     )
     # Our own files, no text of a row: they may stand as they are.  Their hashes are all the policy allows.
-    style = (scripts.WEB / "style.css").read_text(encoding="utf-8")
+    style = scripts.own_style()
     programs = scripts.own_scripts()
     page = environment.get_template("page.html.j2").render(
         **context, style=Markup(style), programs=[Markup(program) for program in programs],

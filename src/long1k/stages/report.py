@@ -57,13 +57,19 @@ def report(out: Path, root: Path) -> Manifest:
         return read_manifest(out)
     started = time.time()
     begin(out, STAGE, settings, inputs)
-    html = page.render(_context(root, findings, made))
+    reading, beside = _reader(out, root, findings)
+    html = page.render(_context(root, findings, made) | {"reader": reading})
     # A half of a surrogate pair is no character of any file; the page shows the mark for it already.
     write_atomic(out / PAGE, html.encode("utf-8", "replace"))
     return finish(
-        out, stage=STAGE, config=settings, inputs=inputs, digest=file_digest(out / PAGE), files=[out / PAGE],
+        out, stage=STAGE, config=settings, inputs=inputs, digest=file_digest(out / PAGE), files=[out / PAGE, *beside],
         started=started, rows_in=len(made["tables"]), rows_out=1, info={"bytes": (out / PAGE).stat().st_size},
     )  # fmt: skip
+
+
+def _reader(out: Path, root: Path, findings: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[Path]]:
+    """What `reader.html.j2` shows (None: nothing), and the side files that it reads, written under ``out``/texts."""
+    return None, []
 
 
 def _findings(path: Path) -> dict[str, Any]:
