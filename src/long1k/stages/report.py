@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from long1k.errors import DataError
-from long1k.reporting import laws, page, samples, text  # what draws and fills in loads when a page is made
+from long1k.reporting import laws, page, reader, samples, text  # what draws and fills in loads when a page is made
 from long1k.reporting.benchmark import benchmark_context, footnotes_of, mark_of
 from long1k.reporting.curves import curve_chart
 from long1k.reporting.outputs import output_sections
@@ -52,7 +52,7 @@ def report(out: Path, root: Path) -> Manifest:
     findings = _findings(root / "analyze" / "findings.json")
     made = _made(root, findings, analysis)
     settings: dict[str, Any] = {"design": page.design_digest()}
-    inputs = {"analyze": analysis.digest, "tables": digest_json(made)}
+    inputs = {"analyze": analysis.digest, "tables": digest_json(made), "reader": reader.digest(root, findings)}
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
     started = time.time()
@@ -67,9 +67,10 @@ def report(out: Path, root: Path) -> Manifest:
     )  # fmt: skip
 
 
-def _reader(out: Path, root: Path, findings: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[Path]]:
-    """What `reader.html.j2` shows (None: nothing), and the side files that it reads, written under ``out``/texts."""
-    return None, []
+def _reader(out: Path, root: Path, findings: Mapping[str, Any]) -> tuple[Any, list[Path]]:
+    """What `reader.html.j2` shows, and the side files that it reads, written under ``out``/texts."""
+    made = reader.build(out, root, findings)
+    return made, made.files
 
 
 def _findings(path: Path) -> dict[str, Any]:

@@ -36,11 +36,11 @@
         field("min", "tokens from", { type: "number", min: 0, step: 1 }), field("max", "to", { type: "number", min: 0, step: 1 }),
         select("sort", "sort by", [["arm", "arm"], ["status", "verdict"], ["tokens", "tokens"], ["answer", "answer"]], "question"),
         make("label", { className: "tick" }, make("input", { type: "checkbox", name: "down" }), "descending"),
-        field("text", "search in ids, questions, answers", { type: "search" }));
+        field("text", "search in ids, questions, answers", { type: "search" }), make("button", { type: "reset", textContent: "Clear filters" }));
       const flips = make("fieldset", { className: "flips" }, make("legend", { textContent: "Flips between two arms" }),
         select("a", "first arm", study.arms, "–"), select("b", "second arm", study.arms, "–"), make("div", { className: "flip-buttons", role: "group", "aria-label": "What became of a question" }));
       this.flipButtons = flips.lastChild;
-      form.append(main, ...(study.arms.length > 1 ? [flips] : []), make("button", { type: "reset", textContent: "Clear filters" }));
+      form.append(main, ...(study.arms.length > 1 ? [flips] : []));
       form.addEventListener("submit", (event) => event.preventDefault());
       form.addEventListener("input", () => this.soon());
       form.addEventListener("reset", () => setTimeout(() => this.set({}) ?? this.changed()));

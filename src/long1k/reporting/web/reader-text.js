@@ -87,7 +87,7 @@
       this.chunks = chunks(parts);
       this.nodes = new Map(); // element of a segment -> where its text begins
       this.kinds = new Set(parts.map((part) => part.kind));
-      this.element = make("div", { className: "trace", tabIndex: 0, role: "region", "aria-label": label });
+      this.element = make("div", { className: this.chunks.length > 12 ? "trace long" : "trace", tabIndex: 0, role: "region", "aria-label": label });
       this.places = this.chunks.map((chunk) => {
         const place = make("div", { className: "chunk" });
         const length = chunk.segments.reduce((sum, one) => sum + one.text.length + 60 * (one.text.split("\n").length - 1), 0);

@@ -23,6 +23,7 @@
       window.addEventListener("hashchange", () => this.follow(true));
       window.addEventListener("beforeprint", () => this.views?.forEach((view) => view.forPaper()));
       this.section.hidden = false;
+      byId("reader-filters-box").open = window.innerWidth >= 760;
       this.follow(location.hash.startsWith("#/"));
     }
 
@@ -249,6 +250,11 @@
       if (window.innerWidth < 900) byId("reader-list").scrollIntoView({ block: "nearest" });
     }
 
+    focusSearch() {
+      byId("reader-filters-box").open = true;
+      byId("reader-filters").elements.text.focus();
+    }
+
     help() {
       const box = byId("reader-keys");
       if (!box.firstChild) {
@@ -267,7 +273,7 @@
       }
       if (event.target.matches("input, select, textarea")) return;
       const does = {
-        j: () => this.step(1), k: () => this.step(-1), "/": () => byId("reader-filters").elements.text.focus(),
+        j: () => this.step(1), k: () => this.step(-1), "/": () => this.focusSearch(),
         f: () => this.filters.nextFlip(), c: () => this.found?.numbers?.length === 1 && this.views?.length && this.compare(),
         m: () => this.views?.length && this.toggle("maths"), t: () => this.views?.length && this.toggle("trained"),
         w: () => this.views?.length && this.search.focus(), n: () => this.nextPlace(1), "?": () => this.help(),
