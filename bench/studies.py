@@ -1,6 +1,6 @@
-"""Made-up studies of a given number of outputs, with the words and formulas of real traces: tables as stages leave them.
+"""Made-up studies of any number of outputs, in the words and formulas of real traces: tables as stages leave them.
 
-    python -m bench.studies FOLDER --outputs 20000
+python -m bench.studies FOLDER --outputs 20000
 """
 
 from __future__ import annotations
@@ -17,7 +17,18 @@ from bench.common import real_responses
 from long1k.rows import Prediction, Score, content_id
 from long1k.tables import TableWriter, digest_json, finish
 
-ARMS = ("L1000", "L1500", "L2000", "L3000", "L6000", "L12000", "tokens-of-L1000", "tokens-of-L12000", "mixed", "untrained")
+ARMS = (
+    "L1000",
+    "L1500",
+    "L2000",
+    "L3000",
+    "L6000",
+    "L12000",
+    "tokens-of-L1000",
+    "tokens-of-L12000",
+    "mixed",
+    "untrained",
+)
 SEEDS = (0, 1, 2, 3)
 BENCHMARK = "bench"
 _CHARACTERS_PER_TOKEN = 3.5
@@ -88,11 +99,12 @@ def write_study(root: Path, outputs: int, tokens: int = 4000, longest: int = 32_
 def _findings(root: Path) -> None:
     arms: list[dict[str, Any]] = [
         {
-            "name": arm, "role": "rung" if arm[0] == "L" else "control", "kind": "ladder", "of": None, "seeds": list(SEEDS),
+            "name": arm, "role": "rung" if arm[0] == "L" else "control", "kind": "ladder", "of": None,
+            "seeds": list(SEEDS),
             "target_tokens": int(arm[1:]) if arm[0] == "L" else None,
-            "accuracy": {"estimate": 0.5, "low": 0.45, "high": 0.55, "confidence": 0.95, "over": "training seeds and questions"},
-            "accuracy_by_seed": {str(seed): 0.5 for seed in SEEDS}, "statuses": {"correct": 1}, "mean_output_tokens": 4000,
-            "cut_frac": 0.0, "training": {},
+            "accuracy": {"estimate": 0.5, "low": 0.45, "high": 0.55, "confidence": 0.95, "over": "seeds and questions"},
+            "accuracy_by_seed": {str(seed): 0.5 for seed in SEEDS}, "statuses": {"correct": 1},
+            "mean_output_tokens": 4000, "cut_frac": 0.0, "training": {},
             "rows": [f"arms/{arm}/seed-{seed}/score/{BENCHMARK}/math" for seed in SEEDS],
         }
         for arm in ARMS

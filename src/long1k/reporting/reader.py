@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from long1k.reporting import reader_blocks, reader_index, reader_math, reader_samples, scripts
+from long1k.reporting import reader_blocks, reader_index, reader_math, scripts
 from long1k.tables import digest_json
 
 
@@ -26,6 +26,8 @@ class Reader:
 
 def digest(root: Path, findings: Mapping[str, Any]) -> str:
     """What decides the reader's content: the digests of all its tables."""
+    from long1k.reporting import reader_samples  # templates and tokenizers load when a page is made
+
     return digest_json([reader_index.digests(root, findings), reader_samples.digests(root)])
 
 
@@ -37,6 +39,8 @@ def build(out: Path, root: Path, findings: Mapping[str, Any]) -> Reader:
     Raises:
         DataError: a table cannot be read, or holds other rows.
     """
+    from long1k.reporting import reader_samples
+
     roles = reader_index.roles(findings)
     found = reader_index.sources(root, findings)
     index = reader_index.build(root, found, roles)

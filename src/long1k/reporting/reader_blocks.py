@@ -29,9 +29,10 @@ ALL_INLINE_BYTES = 2_000_000  # a study whose blocks take no more has them all i
 INLINE_BYTES = 1_200_000  # of a larger one, so much stands in the page
 _SMALL_BLOCK = 256_000  # characters before compression: what stands in the page
 _LARGE_BLOCK = 2_000_000  # and what lies beside it
-FORMULA_CHARACTERS = 500_000  # about 20,000 unlike formulas, 15 seconds
+FORMULA_CHARACTERS = 1_000_000  # about 30,000 unlike formulas, 20 seconds
 _BATCH_ROWS = 16
-_TOGETHER = 150  # tables that are open at once
+_LONGEST_NOTE = 2000
+_TOGETHER = 60  # tables that are open at once: each takes a few megabytes
 
 Piece = list[Any]
 
@@ -209,9 +210,9 @@ def pieces_of(row: Mapping[str, Any], verdicts: Sequence[Grade | None]) -> tuple
     if loop is not None:
         kinds.append((loop.start + loop.period, loop.start + loop.length, "loop", 0))
     notes = [
-        None if grade is None else [clean(grade.note or ""), clean(grade.extracted if grade.extracted is not None else "")]
+        None if grade is None else [clean((words or "")[:_LONGEST_NOTE]) for words in (grade.note, grade.extracted)]
         for grade in verdicts
-    ]  # fmt: skip
+    ]
     return cut_pieces(words, kinds), loop is not None, notes if any(notes) else []
 
 

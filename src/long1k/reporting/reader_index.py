@@ -51,7 +51,8 @@ def sources(root: Path, findings: Mapping[str, Any]) -> list[Source]:
     arms = list(roles(findings))
     grader = {
         str(Path(path).parent): str(path)
-        for entry in findings.get("benchmarks") or [] for arm in entry.get("arms") or [] for path in arm.get("rows") or []
+        for entry in findings.get("benchmarks") or []
+        for arm in entry.get("arms") or [] for path in arm.get("rows") or []
     }  # fmt: skip
     found = []
     for manifest in sorted(root.glob(f"arms/*/seed-*/predict/*/{MANIFEST}")):
@@ -133,7 +134,10 @@ class Index:
     prompts: list[dict[str, Any]] = field(default_factory=list)
     outputs: dict[str, list[Any]] = field(
         default_factory=lambda: {
-            name: [] for name in ("id", "cell", "prompt", "sample", "tokens", "finish", "budget", "label", "row", "loop", "block")
+            name: []
+            for name in (
+                "id", "cell", "prompt", "sample", "tokens", "finish", "budget", "label", "row", "loop", "block",
+            )
         }
     )  # fmt: skip
     rows: dict[str, list[Any]] = field(
@@ -186,8 +190,9 @@ def build(root: Path, found: list[Source], roles_of: Mapping[str, tuple[str | No
                 role, rung = roles_of.get(arm, (None, None)) if source.arm is not None else (None, None)
                 index.cells.append(
                     {
-                        "arm": clean(arm)[:_LONGEST_NAME], "seed": seed, "role": role, "rung": rung if role == "rung" else None,
-                        "benchmark": benchmark, "table": clean(source.predictions), "scores": clean(source.scores),
+                        "arm": clean(arm)[:_LONGEST_NAME], "seed": seed, "role": role,
+                        "rung": rung if role == "rung" else None, "benchmark": benchmark, "table": clean(source.predictions),
+                        "scores": clean(source.scores),
                     }
                 )  # fmt: skip
             _add(index, row, cell, prompts[key], number, verdicts)

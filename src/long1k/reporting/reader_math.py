@@ -1,4 +1,4 @@
-r"""Formulas in texts, drawn: LaTeX between $…$, $$…$$, \(…\) or \[…\] becomes MathML, which browsers draw by themselves.
+r"""Formulas in texts: LaTeX between $…$, $$…$$, \(…\) or \[…\] becomes MathML, which browsers draw by themselves.
 
 The MathML goes to the page as a tree of lists and is built there node by node from a list of names and attributes
 that may stand in it; no text of a row is ever markup.  What cannot be converted stays as its source.
@@ -23,14 +23,15 @@ _FORMULA = re.compile(PATTERN)
 MAX_CHARACTERS = 1000
 MAX_DEPTH = 24
 MAX_NODES = 2000
-TAGS = frozenset(
-    "mrow mi mn mo mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mtable mtr mtd menclose "
-    "mstyle mpadded mphantom".split()
-)
-ATTRIBUTES = frozenset(
-    "stretchy fence form separator lspace rspace minsize maxsize movablelimits accent accentunder linethickness "
-    "mathvariant displaystyle scriptlevel columnalign width height depth largeop symmetric notation".split()
-)
+TAGS = frozenset((
+    "mrow", "mi", "mn", "mo", "mtext", "mspace", "mfrac", "msqrt", "mroot", "msub", "msup", "msubsup", "munder",
+    "mover", "munderover", "mtable", "mtr", "mtd", "menclose", "mstyle", "mpadded", "mphantom",
+))  # fmt: skip
+ATTRIBUTES = frozenset((
+    "stretchy", "fence", "form", "separator", "lspace", "rspace", "minsize", "maxsize", "movablelimits", "accent",
+    "accentunder", "linethickness", "mathvariant", "displaystyle", "scriptlevel", "columnalign", "width", "height",
+    "depth", "largeop", "symmetric", "notation",
+))  # fmt: skip
 _VALUE = re.compile(r"[\w.%+ -]{1,40}")
 _OPENS = re.compile(r"\\(?:left|begin)(?![A-Za-z])|(?<!\\)\{")
 _CLOSES = re.compile(r"\\(?:right|end)(?![A-Za-z])|(?<!\\)\}")

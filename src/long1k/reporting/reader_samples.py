@@ -68,8 +68,8 @@ def write_samples(root: Path, order: Sequence[str], blocks: Blocks, drawn: Drawn
         path = folder.relative_to(root)
         made.cells.append(
             {
-                "arm": clean(path.parts[1]), "seed": clean(path.parts[2].removeprefix("seed-")), "table": clean(path.as_posix()),
-                "total": manifest.rows_out, "rendered": chat is not None,
+                "arm": clean(path.parts[1]), "seed": clean(path.parts[2].removeprefix("seed-")),
+                "table": clean(path.as_posix()), "total": manifest.rows_out, "rendered": chat is not None,
             }
         )  # fmt: skip
         of_table = 0
@@ -85,7 +85,8 @@ def write_samples(root: Path, order: Sequence[str], blocks: Blocks, drawn: Drawn
             size, of_table = size + len(whole), of_table + len(whole)
             for name, value in (
                 ("id", clean(row.example_id)), ("cell", len(made.cells) - 1), ("tokens", row.num_tokens),
-                ("target", row.target_tokens), ("problems", row.num_problems), ("supervised", row.num_supervised_tokens),
+                ("target", row.target_tokens), ("problems", row.num_problems),
+                ("supervised", row.num_supervised_tokens),
                 ("row", number), ("block", blocks.number),
             ):  # fmt: skip
                 made.columns[name].append(value)
@@ -118,7 +119,7 @@ def _chat(manifest: Manifest) -> Chat | None:
 
 
 def pieces_of(row: Example, chat: Chat | None) -> list[list[Any]]:
-    """A sample as ``[kind, text, part, trained]``: the whole rendered text, or its messages where no template is at hand."""
+    """A sample as ``[kind, text, part, trained]``: the rendered text, or its messages where no template is at hand."""
     messages = [*row.prompt, *row.completion]
     segments: list[tuple[str, bool]] = []
     if chat is not None:
