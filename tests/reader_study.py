@@ -93,8 +93,10 @@ def example(arm: str, number: int, words: str) -> Example:
     )  # fmt: skip
 
 
-def write_study(root: Path, words: str = "ordinary", questions: int = QUESTIONS, findings: bool = True) -> None:
-    """Tables of all arms and seeds, and findings that name them."""
+def write_study(
+    root: Path, words: str = "ordinary", questions: int = QUESTIONS, findings: bool = True, bare: bool = False
+) -> None:
+    """Tables of all arms and seeds, and findings that name them; bare ones name none, and their page is quickly made."""
     for arm in ARMS:
         for seed in SEEDS:
             cell = root / "arms" / arm / f"seed-{seed}"
@@ -104,10 +106,10 @@ def write_study(root: Path, words: str = "ordinary", questions: int = QUESTIONS,
                 put(cell / "predict" / name, Prediction, [row for row, _ in made])
                 put(cell / "score" / name / "math", Score, [score for _, scores in made for score in scores])
     if findings:
-        put_findings(root)
+        put_findings(root, bare)
 
 
-def put_findings(root: Path) -> dict[str, Any]:
+def put_findings(root: Path, bare: bool = False) -> dict[str, Any]:
     middle = {"estimate": 0.5, "low": 0.4, "high": 0.6, "confidence": 0.95, "over": "training seeds and questions"}
     entries = [
         {
@@ -125,7 +127,12 @@ def put_findings(root: Path) -> dict[str, Any]:
         }
         for name in ("single", "pairs")
     ]  # fmt: skip
-    findings: dict[str, Any] = {"name": "a study", "confidence": 0.95, "benchmarks": entries, "verdict": []}
+    findings: dict[str, Any] = {
+        "name": "a study",
+        "confidence": 0.95,
+        "benchmarks": [] if bare else entries,
+        "verdict": [],
+    }
     folder = root / "analyze"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "findings.json").write_text(json.dumps(findings))
