@@ -9,7 +9,7 @@ from long1k.reporting import laws, text
 from long1k.reporting.charts import ladder_figure
 from long1k.reporting.contrasts import contrasts_figure
 from long1k.reporting.curves import spent_figure
-from long1k.reporting.figures import Album
+from long1k.reporting.figures import HALF, Album
 
 _USUAL = "training seeds and questions"
 
@@ -25,7 +25,7 @@ def benchmark_context(entry: Mapping[str, Any], album: Album) -> dict[str, Any]:
         "law": text.law_words(law) if law else None,
         "law_pooled": f"{law['r2_pooled']:.2f}" if law and text.known(law.get("r2_pooled")) else None,
         "ladder": album.add(ladder_figure(entry)),
-        "contrast_chart": album.add(contrasts_figure(entry), (380,)), "spent": album.add(spent_figure(entry)),
+        "contrast_chart": album.add(contrasts_figure(entry), (HALF,)), "spent": album.add(spent_figure(entry), (HALF,)),
         "shape": laws.law_context(entry, album),
         "arms": [_arm(arm, seeds, footnotes) for arm in arms], "footnotes": footnotes,
         "contrasts": [

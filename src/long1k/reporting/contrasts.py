@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from long1k.reporting.drawing import INK, MUTED, RUNG, data, tips
-from long1k.reporting.figures import Figure
+from long1k.reporting.figures import HALF, Figure
 from long1k.reporting.text import bounds, clean, excludes_zero, known, one_line, p_value, points
-
-_HALF = 380
 
 
 def contrasts_figure(benchmark: Mapping[str, Any]) -> Figure | None:
@@ -32,7 +30,7 @@ def contrasts_figure(benchmark: Mapping[str, Any]) -> Figure | None:
     return Figure(
         f"differences-{benchmark.get('benchmark')}",
         f"Differences in accuracy on {benchmark.get('benchmark')}: {spoken}.",
-        lambda width: _chart(shown, width), listed, width=_HALF,
+        lambda width: _chart(shown, width), listed, width=HALF,
     )  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from long1k.reporting.drawing import COLOURS, MUTED, data, tips
-from long1k.reporting.figures import Choice, Figure
+from long1k.reporting.figures import HALF, Choice, Figure
 from long1k.reporting.text import bounds, clean, join_paths, known, one_line, percent
 
 
@@ -66,7 +67,7 @@ def spent_figure(benchmark: Mapping[str, Any]) -> Figure | None:
     return Figure(
         f"spent-{benchmark.get('benchmark')}",
         f"Accuracy on {benchmark.get('benchmark')} against the mean tokens of an output: {spoken}.",
-        lambda width: _spent(rows, width), rows,
+        lambda width: _spent(rows, width), rows, width=HALF,
     )  # fmt: skip
 
 
@@ -99,14 +100,47 @@ def _spent(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
     colours = [COLOURS[known_roles.index(role)] if role in known_roles else COLOURS[2] for role in roles]
     legend = alt.Legend(title=None, orient="bottom") if len(roles) > 1 else None
     top = next((top for top in range(5, 100, 5) if top >= 1.04 * max(r["high"] or r["value"] for r in rows)), 100)
+    least, most = min(row["tokens"] for row in rows), max(row["tokens"] for row in rows)
+    wide = most > 4 * least
+    room = 2**0.3 if wide else 1.12
+    domain = [least / room, most * room] if wide else [0, most * room]
+    scale = alt.Scale(type="log" if wide else "linear", domain=domain, nice=False, **({"base": 2} if wide else {}))
+    axis = alt.Axis(format=",d", tickCount=6, labelOverlap="greedy")
+    inner, height = width - 70, 250
     base = alt.Chart(data(alt, rows)).encode(
-        x=alt.X("tokens:Q", scale=alt.Scale(zero=False, nice=True, padding=16), title="mean tokens an output"),
+        x=alt.X("tokens:Q", scale=scale, axis=axis, title="mean tokens an output" + (" (log scale)" if wide else "")),
         color=alt.Color("role:N", scale=alt.Scale(domain=roles, range=colours), legend=legend),
         tooltip=tips(alt, arm="arm", said="accuracy", cost="mean tokens", rows="rows"),
     )
     y = alt.Y("value:Q", scale=alt.Scale(domain=[0, top]), title="accuracy, %")
     bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q")
     dots = base.mark_point(filled=True, opacity=1, size=70).encode(y=y)
-    names = base.mark_text(align="left", dx=7, dy=-7, fontSize=10.5).encode(y=y, text="arm:N", color=alt.value(MUTED))
-    layers = [bars, dots, names] if len(rows) <= 8 else [bars, dots]
-    return alt.layer(*layers).properties(width=width - 70, height=260)
+
+    def place(row: Mapping[str, Any]) -> tuple[float, float]:
+        low, high = (math.log(end) if wide else end for end in domain)
+        at = math.log(row["tokens"]) if wide else row["tokens"]
+        return inner * (at - low) / (high - low), height * (1 - row["value"] / top)
+
+    text = alt.Chart(data(alt, _legible(rows, place, inner))).encode(
+        x=alt.X("tokens:Q", scale=scale, axis=axis), y=y, text="arm:N", color=alt.value(MUTED)
+    )
+    names = [
+        text.transform_filter(side).mark_text(align=align, dx=dx, dy=-7, fontSize=10.5)
+        for side, align, dx in (("!datum.left", "left", 7), ("datum.left", "right", -7))
+    ]
+    return alt.layer(bars, dots, *names).properties(width=inner, height=height)
+
+
+def _legible(rows: Sequence[Mapping[str, Any]], place: Any, inner: float) -> list[dict[str, Any]]:
+    """The rows whose names can stand beside their marks, on which side; one that would cover another has none."""
+    taken: list[tuple[float, float, float]] = []
+    kept = []
+    for row in sorted(rows, key=lambda row: -row["value"]):
+        x, y = place(row)
+        long = 6.2 * len(row["arm"])
+        left = x + 7 + long > inner
+        start = x - 7 - long if left else x + 7
+        if all(start + long < other or start > end or abs(y - at) > 12 for other, end, at in taken):
+            taken.append((start, start + long, y))
+            kept.append({**row, "left": left})
+    return kept

@@ -84,11 +84,16 @@ def svg_of(spec: Mapping[str, Any], words: str) -> str:
 
 
 def on_white(svg: str, inches_a_pixel: float | None = None) -> str:
-    """The drawing on a white ground, as a file of its own; its size in inches if one is given."""
+    """The drawing on a white ground, as a file of its own; its size in inches if one is given, then in one weight.
+
+    A PDF numbers the fonts in it in another order each time: with one font there is one order.
+    """
     root = ElementTree.fromstring(svg)
     ElementTree.register_namespace("", _SVG)
     root.insert(0, ElementTree.Element(f"{{{_SVG}}}rect", {"width": "100%", "height": "100%", "fill": "#ffffff"}))
     if inches_a_pixel is not None:
+        for node in root.iter():
+            node.attrib.pop("font-weight", None)
         for side in ("width", "height"):
             root.set(side, f"{float(root.attrib[side]) * inches_a_pixel:.3f}in")
     return ElementTree.tostring(root, encoding="unicode") + "\n"

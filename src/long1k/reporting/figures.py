@@ -14,12 +14,13 @@ from long1k.reporting import drawing, text
 from long1k.reporting.scripts import packed_block
 from long1k.tables import write_atomic
 
-WIDE, NARROW = 620, 340
-"""Widths in pixels for which every figure is drawn: wide and narrow screens."""
+WIDE, HALF, NARROW = 620, 380, 340
+"""Widths in pixels for which figures are drawn: wide screens, half of one, narrow screens."""
 INCHES_A_PIXEL = 5.5 / WIDE
 """A wide figure is as wide as the text of a page of one column, a half one as a column of two; type of 7 points."""
 DPI = 300
 KINDS = ("svg", "png", "pdf", "csv")
+_RESOURCES = re.compile(rb"(?:^ +/\w+ \d+ 0 R\n){2,}", re.MULTILINE)
 _NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -77,7 +78,7 @@ class Album:
     figures: list[Figure] = field(default_factory=list)
     folder: str = "figures"
 
-    def add(self, figure: Figure | None, widths: tuple[int, int] = (WIDE, NARROW)) -> dict[str, Any] | None:
+    def add(self, figure: Figure | None, widths: tuple[int, ...] = (WIDE, NARROW)) -> dict[str, Any] | None:
         """Take a figure in; what the template shows of it, None without one."""
         from dataclasses import replace
 
@@ -129,7 +130,7 @@ class Album:
             made = {
                 "svg": svg.encode("utf-8", "replace"),
                 "png": vlc.svg_to_png(svg, ppi=DPI),
-                "pdf": vlc.svg_to_pdf(svg),
+                "pdf": in_order(vlc.svg_to_pdf(svg)),
                 "csv": csv_of(one.rows).encode("utf-8", "replace"),
             }
             for kind, content in made.items():
@@ -137,6 +138,14 @@ class Album:
                 write_atomic(path, content)
                 written.append(path)
         return written
+
+
+def in_order(pdf: bytes) -> bytes:
+    """A PDF with the names in each of its lists of resources sorted; they come in another order each time.
+
+    Every list keeps its length, so that no offset in the file changes.
+    """
+    return _RESOURCES.sub(lambda found: b"".join(sorted(found[0].splitlines(keepends=True))), pdf)
 
 
 def slug(name: str) -> str:

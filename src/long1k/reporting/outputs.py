@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from long1k.reporting.drawing import CONTROL, MUTED, RUNG, data, tips
-from long1k.reporting.figures import Album, Figure
+from long1k.reporting.figures import HALF, Album, Figure
 from long1k.reporting.text import clean, count, figure, known, one_line
 from long1k.reporting.words import words_figure
 
@@ -144,7 +144,7 @@ def output_sections(found: Sequence[Mapping[str, Any]], album: Album) -> list[di
                 "name": benchmark["benchmark"],
                 "lengths": album.add(length_figure(benchmark)),
                 "course": None if drawn is None else album.add(course_figure(drawn, benchmark["benchmark"])),
-                "contrast": album.add(words_figure(benchmark)),
+                "contrast": album.add(words_figure(benchmark), (HALF,)),
                 "course_arm": None if drawn is None else drawn["name"],
                 "arms": [_arm(arm) for arm in arms],
                 "multi": [{"arm": arm["name"], **row} for arm in arms for row in arm["multi"]],

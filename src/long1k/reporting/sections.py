@@ -60,7 +60,8 @@ def _lead(findings: Mapping[str, Any]) -> str:
     """The verdict in one sentence: the first of the first benchmark, else the first of all."""
     for benchmark in findings.get("benchmarks") or []:
         for line in benchmark.get("verdict") or []:
-            return text.unbroken(str(line)[:1].upper() + str(line)[1:])
+            said, name = str(line), str(benchmark["benchmark"])
+            return text.unbroken(f"On {name}, {said[len(name) + 2 :]}" if said.startswith(f"{name}: ") else said)
     lines = findings.get("verdict") or []
     return text.unbroken(str(lines[0])) if lines else ""
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from long1k.reporting.drawing import CONTROL, INK, MUTED, RUNG, data, tips
-from long1k.reporting.figures import Choice, Figure
+from long1k.reporting.figures import HALF, Choice, Figure
 from long1k.reporting.text import clean, figure, known, one_line, p_value
 
 _WORDS = 8
-_HALF = 380
 
 
 def words_figure(benchmark: Mapping[str, Any]) -> Figure | None:
@@ -49,7 +48,7 @@ def words_figure(benchmark: Mapping[str, Any]) -> Figure | None:
     return Figure(
         f"words-{benchmark['benchmark']}",
         f"Words of {names[0]} that tell correct from wrong outputs on {benchmark['benchmark']}, log-odds: {spoken}.",
-        lambda width: _chart(rows, names[0], width), listed, width=_HALF,
+        lambda width: _chart(rows, names[0], width), listed, width=HALF,
         choices=(Choice("of", "Arm", names),) if len(names) > 1 else (),
     )  # fmt: skip
 
