@@ -259,7 +259,10 @@ def test_policy_lets_nothing_in(root: Path, html: str) -> None:
     assert beside - {"data:,"} == {f"figures/{path.name}" for path in (root / "report" / "figures").iterdir()}
     assert "url(" not in shown  # nor ids of one chart that another could catch
     assert not [name for _, name, _ in page.attributes if name.startswith("on") or name == "style"]
-    assert set(re.findall(r"https?://[^\s\"'<]+", shown)) <= {"http://www.w3.org/2000/svg"}
+    assert set(re.findall(r"https?://[^\s\"'<]+", shown)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1998/Math/MathML",
+    }
 
 
 def test_same_inputs_same_bytes(root: Path, html: str, tmp_path: Path) -> None:

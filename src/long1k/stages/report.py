@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from long1k.errors import DataError
-from long1k.reporting import page  # what draws and fills in loads when a page is made
+from long1k.reporting import page, reader  # what draws and fills in loads when a page is made
 from long1k.reporting.figures import Album
 from long1k.reporting.losses import METRICS
 from long1k.reporting.progress import data_so_far, progress_context
@@ -58,6 +58,7 @@ def report(out: Path, root: Path, planned: Sequence[str] = ()) -> Manifest:
     settings: dict[str, Any] = {"design": page.design_digest()}
     inputs = {
         "analyze": made["analysis"], "tables": digest_json([made, progress]), "losses": digest_json(_losses(root)),
+        "reader": reader.digest(root, findings),
     }  # fmt: skip
     if is_current(out, fingerprint(STAGE, settings, inputs)):
         return read_manifest(out)
@@ -92,9 +93,10 @@ def study_of(root: Path) -> tuple[Manifest | None, dict[str, Any]]:
     return None, {**said, "name": said["name"] or root.resolve().name, "data": data_so_far(root)}
 
 
-def _reader(out: Path, root: Path, findings: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[Path]]:
-    """What `reader.html.j2` shows (None: nothing), and the side files that it reads, written under ``out``/texts."""
-    return None, []
+def _reader(out: Path, root: Path, findings: Mapping[str, Any]) -> tuple[Any, list[Path]]:
+    """What `reader.html.j2` shows, and the side files that it reads, written under ``out``/texts."""
+    made = reader.build(out, root, findings)
+    return made, made.files
 
 
 def _findings(path: Path) -> dict[str, Any]:
