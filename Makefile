@@ -7,7 +7,7 @@ PIP_FLAGS ?=
 RUN_FLAGS ?=
 TEST_PROCESSES ?= 2
 
-.PHONY: quickstart smoke test lint bench clean
+.PHONY: quickstart smoke test lint build bench clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.train
@@ -23,6 +23,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests scripts bench
 	$(BIN)/ruff format --check src tests scripts bench
 	$(BIN)/mypy
+
+# Source distribution and wheel in dist/: compared with the tree, installed without extras, tried.
+build: $(VENV)/.dev
+	$(BIN)/python scripts/check_build.py --pip-flags="$(PIP_FLAGS)"
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench.run

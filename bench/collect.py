@@ -31,6 +31,8 @@ from long1k.rows import Trace, to_arrow, to_dict
 from long1k.sources.files import FilesConfig, FilesSource
 from long1k.sources.raw import chunks_of
 from long1k.stages.collect import collect, part
+from long1k.stages.collect.candidates import Candidate, candidate_of
+from long1k.stages.collect.verify import verify
 from long1k.tables import write_parquet
 from long1k.tokens import load_tokenizer
 
@@ -70,10 +72,10 @@ def _measure(folder: Path) -> Row:
     with MathGrader() as grader:
         grader.grade_many([("1", "\\frac{2}{2} + 0")])  # its process is up before the clock starts
         raw = step("read", lambda: [row for chunk in chunks_of(source, 4096) for row in chunk.load()])
-        found = step("split and lint", lambda: [part._candidate(row, chat, config) for row in raw])
-        good = [one for one in found if isinstance(one, part._Candidate)]
+        found = step("split and lint", lambda: [candidate_of(row, chat, config) for row in raw])
+        good = [one for one in found if isinstance(one, Candidate)]
         step("decontaminate", lambda: index.match_batch([one.raw.question for one in good]))
-        checked = step("verify", lambda: list(part._verify(good, config, grader)))
+        checked = step("verify", lambda: list(verify(good, config, grader)))
     right = [one for one, _, fault in checked if fault is None]
     texts = [text for one in right for text in (one.raw.question, one.parts.thinking, one.parts.solution)]
     step("count", lambda: chat.tokenizer.encode_flat(texts))

@@ -16,7 +16,7 @@ from long1k.recipe import load_recipe
 from long1k.rows import Prediction, Score
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.analyze.cells import grades_of
-from long1k.stages.analyze.tests import correct
+from long1k.stages.analyze.tests import correct, family_words
 from long1k.statistics.verdict import contrast_lines, p_words
 from long1k.study_plan import plan_study
 from long1k.tables import TableWriter, read_table
@@ -258,7 +258,11 @@ def test_holm_spans_the_benchmarks_of_a_study(tmp_path: Path) -> None:
     assert [test["comparisons"] for test in tests] == [2, 2]
     assert tests[0]["p_holm"] == pytest.approx(2 * tests[0]["p"])
     assert any("corrected for 2 comparisons" in line for line in findings["verdict"])
+    assert "Holm's over the 2 tests of two arms on one, two: one family" in findings["notes"][-1]
     assert correct([]) == 0
+    assert family_words(findings["benchmarks"], 1, []) == ""
+    said = family_words(findings["benchmarks"], 2, ["two", "three"])
+    assert "on one, two (two under a budget, counted like any other): one family" in said
 
 
 def test_a_difference_that_correction_takes_back_is_said_to_be_perhaps_chance() -> None:

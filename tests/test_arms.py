@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import MakePool, MakeTrace
+from long1k.arm_contrasts import EQUAL, VARIED
 from long1k.arm_controls import TOLERANCE
-from long1k.arm_kinds import EQUAL, VARIED
 from long1k.arms import Arm, optimiser_steps
 from long1k.balance_table import (
     COLUMNS,
@@ -31,7 +31,8 @@ from long1k.chat import Chat
 from long1k.errors import RecipeError
 from long1k.joining.spec import JoinSpec
 from long1k.plugins import validate
-from long1k.recipe import Recipe, expand_arms, load_recipe
+from long1k.recipe import expand_arms, load_recipe
+from long1k.recipe_model import Recipe
 from long1k.rows import Example, Trace
 from long1k.stages.analyze import ArmInfo, contrasts
 from long1k.stages.analyze.data import reached

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from long1k.benchmarks.base import account, problems
 from long1k.benchmarks.multi import MultiBenchmark, MultiConfig
-from long1k.chat import STYLES
 from long1k.errors import RecipeError
 from long1k.grading.extract import extract_parts
 from long1k.joining.render import join
 from long1k.plugins import validate
 from long1k.rows import Trace
+from long1k.thinking import STYLES
 from test_benchmarks_gpqa import row
 from test_benchmarks_stored import lines
 

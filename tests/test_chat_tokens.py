@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from conftest import MakeTrace
 from long1k import micro_tokenizer
-from long1k.chat import STYLES, Chat, SplitAnswer
+from long1k.chat import Chat
 from long1k.errors import DataError, RecipeError
 from long1k.joining.linkers import choose_linkers
 from long1k.joining.render import join
 from long1k.micro import SYMBOLS
 from long1k.rows import Message
 from long1k.sources.micro import MicroConfig, MicroSource
+from long1k.thinking import STYLES, SplitAnswer
 from long1k.tokens import ASSETS, Tokenizer, load_tokenizer
 from realdata import real_data
 

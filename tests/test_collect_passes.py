@@ -20,6 +20,7 @@ from long1k.executors import Executor, ray
 from long1k.rows import Reject, Trace, content_id
 from long1k.sources.jsonl import JsonlConfig, JsonlSource
 from long1k.stages.collect import across, collect, part, stage
+from long1k.stages.collect.verify import judged
 from long1k.summary import collect_summary
 from long1k.tables import Manifest, iter_table, read_rejected, read_table
 from realdata import need_extra
@@ -238,13 +239,13 @@ def test_every_part_of_an_answer_must_be_right() -> None:
     class No:
         status, note = "wrong", ""
 
-    assert part._judged([("1", "1", Yes), ("2", "2", Yes)]) == (True, None)
-    verdict, fault = part._judged([("1", "1", Yes), ("3", "2", No)])
+    assert judged([("1", "1", Yes), ("2", "2", Yes)]) == (True, None)
+    verdict, fault = judged([("1", "1", Yes), ("3", "2", No)])
     assert verdict is False
     assert fault is not None
     assert fault.evidence == "part 2: answer '3', gold '2'"
-    assert part._judged([("1", "1", Yes), (None, "2", None)])[0] is False
-    assert part._judged([])[0] is None
+    assert judged([("1", "1", Yes), (None, "2", None)])[0] is False
+    assert judged([])[0] is None
 
 
 @given(st.lists(st.integers(0, 5), max_size=40))

@@ -20,6 +20,7 @@ from long1k.compare_effects import effects
 from long1k.errors import DataError
 from long1k.rows import Prediction
 from long1k.stages.score import score
+from long1k.statistics.rates import tango
 from long1k.tables import MANIFEST, TableWriter, finish
 from test_outputs import prediction
 
@@ -107,7 +108,12 @@ def test_the_effect_is_paired_by_question_and_seed(tmp_path: Path) -> None:
     assert effect["paired"] == "by question and training seed (2 in common)"
     assert effect["mcnemar"] is None
     one = effects([(places[0], sides[0][places[0]], sides[1][places[0]])])[0]
-    assert one["mcnemar"] == {"gained": 10, "lost": 0, "p": pytest.approx(2 / 2**10)}
+    assert one["mcnemar"] == {
+        "gained": 10,
+        "lost": 0,
+        "p": pytest.approx(1 / 2**10),
+        "p_exact": pytest.approx(2 / 2**10),
+    }
     assert [row["turned"] for row in one["turned"]] == ["right"] * 10
     assert one["turned"][0]["question"] == "What is 1?"
 
@@ -122,7 +128,12 @@ def test_several_graders_of_the_same_outputs_count_once(tmp_path: Path) -> None:
     places = [place for place in same_places(*sides) if "/score/" in place]
     assert len(places) == 2
     (effect,) = effects([(place, sides[0][place], sides[1][place]) for place in places])
-    assert effect["mcnemar"] == {"gained": 10, "lost": 0, "p": pytest.approx(2 / 2**10)}
+    assert effect["mcnemar"] == {
+        "gained": 10,
+        "lost": 0,
+        "p": pytest.approx(1 / 2**10),
+        "p_exact": pytest.approx(2 / 2**10),
+    }
 
 
 def test_an_interval_stays_within_what_there_can_be(tmp_path: Path) -> None:
@@ -161,6 +172,27 @@ def test_flips_of_both_ways_and_of_several_samples(tmp_path: Path) -> None:
     assert turned["q00"] == ("wrong", 0.75, 0.0)
     assert "q16" not in turned
     assert (len(turned), effect["mcnemar"]) == (17, None)
+
+
+def test_outputs_that_always_agree_are_one_verdict_a_question(tmp_path: Path) -> None:
+    """As in a study's tables: nothing varies, and Tango's interval still says how large a difference could be."""
+    same = [cell(tmp_path / side, lambda at, n: at % 2 == 0, samples=4) for side in "ab"]
+    (effect,) = effects([("x", *same)])
+    low, high = tango(20, 0, 0, 20)
+    assert (effect["difference"]["low"], effect["difference"]["high"]) == (pytest.approx(low), pytest.approx(high))
+    assert effect["difference"]["over"] == "questions (seeds and outputs agree on every one)"
+    assert effect["mcnemar"] == {"gained": 0, "lost": 0, "p": 1.0, "p_exact": 1.0}
+
+
+def test_an_interval_and_a_test_that_part_are_undecided(tmp_path: Path) -> None:
+    a = cell(tmp_path / "a", lambda at, n: at >= 4)
+    b = cell(tmp_path / "b", lambda at, n: True)
+    (effect,) = effects([("x", a, b)])
+    assert effect["difference"]["low"] > 0
+    assert effect["mcnemar"]["p"] == pytest.approx(0.0625)
+    text = CliRunner().invoke(app, ["compare", str(a), str(b)], catch_exceptions=False).output
+    assert "undecided, the interval and the test part" in text
+    assert "they differ" not in text
 
 
 def test_one_model_stands_against_every_seed_and_other_seeds_are_averaged(tmp_path: Path) -> None:

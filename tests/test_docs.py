@@ -7,13 +7,13 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from realdata import real_data
+from warmcli import warm_cli
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -55,6 +55,18 @@ def test_make_targets_and_extras_exist() -> None:
                 assert words[0] in ("long1k", "git", "cd", "export"), f"{page.name}: nothing here runs '{line}'"
 
 
+def small(words: list[str]) -> list[str]:
+    """The same command with fewer steps and shorter outputs."""
+    if words[1:3] == ["run", "quickstart"]:
+        words = words + [part for text in SMALL for part in ("--set", text)]
+    for option, less in (("steps", "steps=2"), ("epochs", "steps=2"), ("max_new_tokens", "max_new_tokens=8")):
+        words = [less if word.startswith(f"{option}=") else word for word in words]
+    if words[1] == "train" and "--nproc" in words and not {"--slurm", "--write-configs"} & set(words):
+        # Read whole, but a step at this vocabulary takes minutes; ranks have tests of their own.
+        words = [*words, "--print"]
+    return words
+
+
 @pytest.mark.slow
 def test_every_long1k_command_runs(tmp_path: Path) -> None:
     pytest.importorskip("trl")
@@ -68,25 +80,16 @@ def test_every_long1k_command_runs(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(real_data("tokenizer_qwen2"))
     env = {**os.environ, "LONG1K_DATA": str(real_data())}
     ran = 0
-    for page in PAGES:
-        for line in commands(page):
+    with warm_cli() as cli:
+        for page, line in [(path, text) for path in PAGES for text in commands(path)]:
             words = shlex.split(line)
             if words[0] != "long1k":
                 continue
-            if words[1:3] == ["run", "quickstart"]:
-                words += [part for text in SMALL for part in ("--set", text)]
-            for option, small in (("steps", "steps=2"), ("epochs", "steps=2"), ("max_new_tokens", "max_new_tokens=8")):
-                words = [small if word.startswith(f"{option}=") else word for word in words]
-            if words[1] == "train" and "--nproc" in words and not {"--slurm", "--write-configs"} & set(words):
-                words += [
-                    "--print"
-                ]  # read whole, but a step at this vocabulary takes minutes; ranks have tests of their own
+            words = small(words)
             if "--out" in words and page.name != "README.md":
                 shutil.rmtree(tmp_path / words[words.index("--out") + 1], ignore_errors=True)
             started = time.monotonic()
-            done = subprocess.run(
-                [sys.executable, "-m", "long1k.cli", *words[1:]], cwd=tmp_path, env=env, capture_output=True, text=True
-            )
+            done = cli.run(words[1:], tmp_path, env)
             if os.environ.get("LONG1K_SHOW_TIMES"):
                 print(f"{time.monotonic() - started:6.1f} s  {page.name}: {line}", flush=True)
             assert done.returncode == 0, f"{page.name}: {line}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.realdata import real_data
 
 from long1k.curation import duplicates
-from long1k.curation.duplicates import choose_bands, exact_keepers, keepers
+from long1k.curation.bands import MAX_BANDS, choose_bands
+from long1k.curation.duplicates import exact_keepers, keepers
 from long1k.curation.sketch import shingle_hashes, sketch, sketch_flat, sketch_questions
 from long1k.rows import content_id
 
@@ -286,7 +287,7 @@ def test_bands_see_pairs_at_the_threshold(num_perm: int, threshold: float) -> No
     found = keepers(pairs, threshold)
     missed = int((found[1::2] == np.arange(1, 4000, 2)).sum())
     assert missed <= 10  # two are expected of 2,000 at one in a thousand
-    assert bands <= duplicates.MAX_BANDS
+    assert bands <= MAX_BANDS
     assert slots <= need
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from long1k.grading.closed import compare, evaluate
+from long1k.grading.closed import compare
+from long1k.grading.expressions import evaluate
 
 # An expression as (LaTeX, value as a float, value at x = 1.375).
 Number = tuple[str, float]

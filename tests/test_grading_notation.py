@@ -11,7 +11,7 @@ from long1k.grading.choice import ChoiceGrader
 from long1k.grading.extract import extract_answer, extract_parts
 from long1k.grading.intervals import compare_as_sets
 from long1k.grading.math import MathGrader, decide
-from long1k.grading.normalize import in_radians
+from long1k.grading.notation import in_radians
 from long1k.grading.pool import GraderPool
 
 

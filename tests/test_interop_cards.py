@@ -23,7 +23,8 @@ from long1k.chat import Chat
 from long1k.errors import DataError, EngineError, IncompleteError, MissingExtraError, RecipeError
 from long1k.interop import hub
 from long1k.interop.card import hub_license, row_type_of, write_card
-from long1k.interop.export import export_config, export_samples
+from long1k.interop.export import export_samples
+from long1k.interop.export_config import export_config
 from long1k.interop.facts import describe_lengths, table_facts, unknown_licenses, without_paths
 from long1k.interop.hub import plan_upload, push
 from long1k.joining.spec import JoinSpec

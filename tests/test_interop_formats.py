@@ -16,24 +16,22 @@ from hypothesis import strategies as st
 from long1k.chat import Chat, documents_of
 from long1k.errors import DataError, IncompleteError, RecipeError
 from long1k.interop import export as export_module
-from long1k.interop.export import FORMATS, ExportConfig, export_config, export_samples, row_schema
+from long1k.interop.export import export_samples
+from long1k.interop.export_config import FORMATS, ExportConfig, export_config, row_schema
 from long1k.interop.formats import (
     PROVENANCE,
     SHAPES,
-    Parsed,
     Refusal,
-    parse_chatml,
     provenance_of,
-    read_row,
-    restore,
     to_alpaca,
     to_messages,
     to_sharegpt,
     with_system,
 )  # fmt: skip
+from long1k.interop.formats_reading import Parsed, parse_chatml, read_row, restore
 from long1k.interop.llamafactory import cutoff, match_template, training_file
 from long1k.interop.shards import count_problems, data_paths, import_samples, natural_key
-from long1k.interop.tokenized import IGNORED, from_tokenized, to_tokenized
+from long1k.interop.tokenized import IGNORED, from_tokenized, to_tokenized, tokenized_provenance
 from long1k.rows import Example, Message, Span, content_id
 from long1k.tables import Manifest, TableWriter, read_manifest, read_rejected, read_table
 from long1k.tokens import Tokenizer, load_tokenizer
@@ -136,7 +134,7 @@ def test_token_ids_give_the_sample_back(qwen: Chat, example: Example, carried: b
     assert sum(label != IGNORED for label in made["labels"]) == supervised
     row = {"id": example.example_id, **made}
     if carried:
-        row[PROVENANCE] = export_module.tokenized_provenance(example)
+        row[PROVENANCE] = tokenized_provenance(example)
     read = from_tokenized(row, qwen)
     if isinstance(read, Refusal):  # the tokenizer writes some characters in another form (NFC); ids cannot undo that
         assert not carried

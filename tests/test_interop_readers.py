@@ -10,7 +10,8 @@ import pytest
 
 from long1k.chat import Chat
 from long1k.interop.card import write_card
-from long1k.interop.export import FORMATS, export_config, export_samples, row_schema
+from long1k.interop.export import export_samples
+from long1k.interop.export_config import FORMATS, export_config, row_schema
 from long1k.interop.formats import provenance_of
 from long1k.rows import Example, Trace
 from long1k.tables import read_manifest

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from conftest import MakePool, MakeTrace, build_trace
-from long1k.chat import STYLES, Chat
+from long1k.chat import Chat
 from long1k.errors import InfeasibleError, RecipeError
 from long1k.grading.extract import extract_parts
 from long1k.joining.coverage import coverage
-from long1k.joining.fit import Request, fit
+from long1k.joining.fit import fit
+from long1k.joining.fitter import Request
 from long1k.joining.lengths import LengthPool, Part
 from long1k.joining.linkers import BANKS, choose_linkers
 from long1k.joining.pairing import most_pairs
@@ -29,6 +30,7 @@ from long1k.rows import Example, Trace, derive_seed
 from long1k.sources.micro import MicroConfig, MicroSource
 from long1k.stages.synthesize import synthesize
 from long1k.tables import MANIFEST, read_table
+from long1k.thinking import STYLES
 from long1k.tokens import load_tokenizer
 
 CHAT = Chat(load_tokenizer("package:micro"))

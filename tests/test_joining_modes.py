@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from conftest import build_trace
-from long1k.chat import STYLES, Chat, documents
+from long1k.chat import Chat, documents
 from long1k.grading.extract import extract_parts
 from long1k.joining.build import Builder
 from long1k.joining.dependent import carried_options, integer_answer, refer, replaceable, restore
@@ -23,6 +23,7 @@ from long1k.joining.render import join
 from long1k.joining.spec import JoinSpec
 from long1k.joining.steps import derange, shuffle_steps
 from long1k.rows import Example, Trace
+from long1k.thinking import STYLES
 from long1k.tokens import load_tokenizer
 
 CHAT = Chat(load_tokenizer("package:micro"))

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from long1k.cli import app
 from long1k.errors import RecipeError
-from long1k.paper import experiment, experiments_named, load_paper, points, same_benchmark
+from long1k.paper import experiment, experiments_named, load_paper, published_points, same_benchmark
 from long1k.recipe import load_recipe
 from long1k.stages.analyze.beside import beside_of
 from long1k.stages.paper import findings_of, later_findings
@@ -121,7 +121,7 @@ def test_the_ladder_gives_its_published_slopes() -> None:
     assert laws["MATH500"]["r2"] == pytest.approx(0.975, abs=0.0005)
     assert 100 * laws["GPQA Diamond"]["slope"] == pytest.approx(1.91, abs=0.005)
     assert laws["GPQA Diamond"]["r2"] == pytest.approx(0.970, abs=0.0005)
-    x, y = zip(*((math.log2(p.tokens or 0), p.accuracy) for p in points("C", "MATH500")), strict=True)
+    x, y = zip(*((math.log2(p.tokens or 0), p.accuracy) for p in published_points("C", "MATH500")), strict=True)
     assert laws["MATH500"]["slope"] == pytest.approx(stats.linregress(x, y).slope)
 
 
@@ -131,7 +131,7 @@ def test_every_figure_stands_for_questions_and_a_benchmark() -> None:
         assert set(found.benchmarks) <= set(paper.benchmarks)
         assert found.arms or found.writing or found.claims
         for benchmark in found.benchmarks:
-            for point in points(name, benchmark):
+            for point in published_points(name, benchmark):
                 assert 0 < point.accuracy < 1
         for arm in found.arms:
             for benchmark, (low, high) in arm.spread.items():
@@ -254,4 +254,4 @@ def test_a_recipe_names_experiments() -> None:
 
 
 def test_accuracies_are_shares() -> None:
-    assert np.mean([point.accuracy for point in points("C", "MATH500")]) == pytest.approx(0.899)
+    assert np.mean([point.accuracy for point in published_points("C", "MATH500")]) == pytest.approx(0.899)

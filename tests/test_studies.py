@@ -11,9 +11,9 @@ import pytest
 
 from long1k.arms import optimiser_steps
 from long1k.balance_table import balance_row, differences
-from long1k.errors import Long1kError, RecipeError
+from long1k.errors import DataError, Long1kError, RecipeError
 from long1k.hardware import parse_machines
-from long1k.recipe import RECIPES, Recipe, expand_arms, load_recipe
+from long1k.recipe import RECIPES, Recipe, expand_arms, load_recipe, make_benchmarks
 from long1k.recipe_files import recipe_values
 from long1k.stages.analyze.ledger import find_folders, ledger_of
 from long1k.study import Study, run_study
@@ -209,6 +209,19 @@ def test_a_recipe_that_cannot_stand_on_another_is_refused(keys: dict[str, Any], 
     path = _write(tmp_path, "x", **{key: first if value == "FIRST" else value for key, value in keys.items()})
     with pytest.raises(RecipeError, match=message):
         load_recipe(path)
+
+
+def test_a_benchmark_of_the_recipe_below_is_changed_under_kept_out(tmp_path: Path) -> None:
+    """Overriding it under benchmarks reaches nothing: what is said then names the leaf that does."""
+    far = {"type": "math500", "path": str(tmp_path / "far.jsonl")}
+    first = _first(tmp_path, benchmarks={"one": far, "other": far})
+    third = _write(tmp_path, "third", arms_of=first, benchmarks={"one": far})
+    with pytest.raises(RecipeError, match=r"'other' has no type; first has one[\s\S]*--set kept_out\.other\.KEY"):
+        load_recipe(third, ["benchmarks.other.path=near.jsonl"])
+    found = load_recipe(third, ["benchmarks.one.path=near.jsonl"])
+    with pytest.raises(DataError, match=r"no file .*far\.jsonl[\s\S]*--set kept_out\.NAME\.path=FILE"):
+        list(make_benchmarks(found.kept_out)[0][1].load())
+    assert load_recipe(third, ["kept_out.one.path=near.jsonl"]).kept_out["one"]["path"] == "near.jsonl"
 
 
 def test_the_recipe_that_one_stands_on_can_be_named_on_the_command_line(tmp_path: Path) -> None:

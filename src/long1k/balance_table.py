@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from long1k.arm_contrasts import EQUAL, VARIED
 from long1k.arm_controls import TOLERANCE
-from long1k.arm_kinds import EQUAL, VARIED
 from long1k.arms import Arm, optimiser_steps
 from long1k.tables import write_atomic
+from long1k.wide import WIDTH
 
 Row = dict[str, Any]
 
@@ -198,10 +199,14 @@ def terminal_table(rows: Sequence[Row]) -> str:
     columns = [column for column in _TERMINAL if any(row[column] is not None for row in rows)]
     table = table_rows(rows, columns)
     widths = [max(len(line[at]) for line in table) for at in range(len(table[0]))]
-    text = [
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        for line in table
-    ]
+    room = max(8, WIDTH - sum(widths[1:]) - 2 * len(widths[1:]))
+    widths[0] = min(widths[0], room)
+    text = []
+    for name, *cells in table:
+        if len(name) > room:  # its figures stand below it
+            text.append(name)
+            name = ""
+        text.append("  ".join([name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]))
     return "\n".join([*text, "", *difference_lines(differences(rows))])
 
 

@@ -23,6 +23,7 @@ from long1k.cli_plan import add_commands as add_plan_commands
 from long1k.cli_pool import add_commands as add_pool_commands
 from long1k.cli_predict import add_commands as add_predict_commands
 from long1k.cli_score import add_commands as add_score_commands
+from long1k.cli_status import add_commands as add_status_commands
 from long1k.cli_train import add_commands as add_train_commands
 from long1k.errors import DataError, Long1kError, StoppedError
 
@@ -41,7 +42,9 @@ Sets = Annotated[list[str], typer.Option("--set", help="Override a leaf: key.pat
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    from long1k.wide import tell
+
+    tell(text)
 
 
 @app.callback(invoke_without_command=True)
@@ -69,6 +72,9 @@ def run(
     workers: Workers = 2,
     executor: ExecutorKind = "local",
     address: Address = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="A line a step, as into a file; no tree on a terminal.")
+    ] = False,
 ) -> None:
     """Run a whole study, or go on with one that was stopped."""
     import resource
@@ -83,7 +89,8 @@ def run(
     from long1k.executors import Executor
     from long1k.study import run_study
 
-    page = run_study(loaded, runs, num_workers=workers, say=_say, executor=Executor(workers, executor, address))
+    made_by = Executor(workers, executor, address)
+    page = run_study(loaded, runs, num_workers=workers, say=_say, executor=made_by, live=not plain)
     from long1k.summary import study_summary
 
     _say(study_summary(page.parent.parent))
@@ -91,9 +98,8 @@ def run(
     _say(f"\n{time.time() - started:.1f} s, largest process {peak / 1024:,.0f} MiB.  Open {page}")
 
 
+add_status_commands(app)
 add_train_commands(app)
-
-
 add_predict_commands(app)
 add_score_commands(app)
 add_doctor_commands(app)

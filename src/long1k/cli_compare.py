@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-_WIDTH = 110
+from long1k.wide import WIDTH, tell
+
 _SHOWN_CHARS = 48
 
 
@@ -49,7 +50,7 @@ def compare(
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False), flush=True)
     else:  # names, settings and questions come from files: nothing in them may steer a terminal
-        print(clean("\n".join(_lines(found, flips))), flush=True)
+        tell(clean("\n".join(_lines(found, flips))))
 
 
 def _lines(found: Mapping[str, Any], flips: int) -> Iterator[str]:
@@ -102,18 +103,20 @@ def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
         yield f"  {effect['why']}"
         return
     accuracy = effect["accuracy"]
+    test = effect["mcnemar"]
     reading = ""
     if difference["low"] is not None:
         zero = difference["low"] <= 0 <= difference["high"]
         reading = ": no difference found" if zero else ": they differ"
+        if test is not None and zero == (test["p"] <= 1 - difference["confidence"]):
+            reading = ": undecided, the interval and the test part"
     yield (
         f"  accuracy {100 * accuracy['a']:.1f} % → {100 * accuracy['b']:.1f} %, {points(difference['estimate'])} "
         f"{span(difference)} ({100 * difference['confidence']:g} %, {effect['paired']}){reading}"
     )
-    if effect["mcnemar"] is not None:
-        test = effect["mcnemar"]
-        turned = f"{test['gained']} became right, {test['lost']} wrong"
-        yield f"  one output a question: {turned}; McNemar's exact p {test['p']:.3g}"
+    if test is not None:
+        found = "" if test["p"] is None else f"; McNemar's mid-p {test['p']:.3g} (exact {test['p_exact']:.3g})"
+        yield f"  one verdict a question: {test['gained']} became right, {test['lost']} wrong{found}"
     failed, cut = effect["not_gradable"], effect["cut_frac"]
     if failed["a"] or failed["b"]:
         yield f"  not gradable, counted as not correct: {failed['a']:,} in a, {failed['b']:,} in b"
@@ -124,7 +127,7 @@ def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
         yield f"  turned {way}: {len(rows)} questions" + (f", the first {flips}" if 0 < flips < len(rows) else "")
         for row in rows[:flips]:
             first = f"    {row['question_id']} {100 * row['a']:.0f} → {100 * row['b']:.0f} %  "
-            yield first + textwrap.shorten(row["question"], max(20, _WIDTH - len(first)), placeholder=" …")
+            yield first + textwrap.shorten(row["question"], max(20, WIDTH - len(first)), placeholder=" …")
     yield ""
 
 

@@ -10,6 +10,7 @@ import typer
 
 from long1k.cli_common import Out, Thinking, TokenizerOption, Workers, chat_from, chat_of
 from long1k.errors import DataError, RecipeError
+from long1k.wide import tell
 
 
 def curve(
@@ -55,7 +56,7 @@ def curve(
     stage(
         out, predictions, budgets=numbers, chat=chat, tokens_of=tokens_of, grader_name=grader, num_workers=workers
     )  # fmt: skip
-    print(_summary(out, json.loads((out / CURVE).read_text(encoding="utf-8"))), flush=True)
+    tell(_summary(out, json.loads((out / CURVE).read_text(encoding="utf-8"))))
 
 
 def _chat(tokenizer: str, thinking: str) -> Any:

@@ -10,6 +10,7 @@ import typer
 
 from long1k.cli_common import Out, chat_from, chat_of, pair
 from long1k.errors import RecipeError
+from long1k.wide import tell
 
 _CARRY = "Keep where each sample comes from in a column 'long1k' (default: yes, but for token ids)."
 
@@ -62,7 +63,8 @@ def export(
     if _export_results(examples, out, format_, scores, option, provenance):
         return
     from long1k.interop.card import write_card
-    from long1k.interop.export import export_config, export_samples
+    from long1k.interop.export import export_samples
+    from long1k.interop.export_config import export_config
     from long1k.rows import Example
     from long1k.summary import rows_line
     from long1k.tables import read_manifest
@@ -78,7 +80,7 @@ def export(
     manifest = export_samples(out, examples, config, chat=chat)
     write_card(out, manifest, Example, pool=pool, language=language)
     facts = manifest.info["facts"]
-    print(
+    tell(
         f"{out}: {rows_line(manifest)}\n  {facts['tokens']:,} tokens, longest sample "
         f"{facts['lengths']['max']:,}; digest {manifest.digest[:16]}"
     )
@@ -101,7 +103,7 @@ def _export_results(
         return False
     options = dict(pair(text, "--option") for text in option)
     manifest = export_results(out, predictions, format_name, scores=scores, provenance=provenance, options=options)
-    print(f"{out}: {rows_line(manifest)}\n  " + "\n  ".join(manifest.info["files"]))
+    tell(f"{out}: {rows_line(manifest)}\n  " + "\n  ".join(manifest.info["files"]))
     return True
 
 
@@ -179,9 +181,9 @@ def import_(
     )
     write_card(out, manifest, Example)
     i = manifest.info
-    print(f"{out}: {rows_line(manifest)}; {i['files']} files, {i['restored']:,} rows with their provenance")
+    tell(f"{out}: {rows_line(manifest)}; {i['files']} files, {i['restored']:,} rows with their provenance")
     if i["recounted"]:
-        print(f"  {i['recounted']:,} rows have another number of tokens in this tokenizer than they say")
+        tell(f"  {i['recounted']:,} rows have another number of tokens in this tokenizer than they say")
 
 
 def _import_results(
@@ -210,7 +212,7 @@ def _import_results(
     options = dict(pair(text, "--option") for text in option)
     manifest = import_results(out, path, format_name, name=name, options=options, scores=scores)
     info = manifest.info
-    print(
+    tell(
         f"{out}: {rows_line(manifest)}; {format_name}: {info['foreign_rows']:,} rows, {info['items']:,} questions, "
         f"{len(info['arms'])} runs, {info['labelled']:,} outputs with a verdict"
     )
@@ -225,7 +227,7 @@ def _kind(paths: list[Path], as_: str | None, field: list[str], arm: str | None)
         return as_  # type: ignore[return-value]
     if field or arm is not None:
         return "predictions"
-    from long1k.interop.formats import is_sample
+    from long1k.interop.formats_reading import is_sample
     from long1k.interop.shards import first_row
     from long1k.jsonlines import field_name
 
@@ -247,7 +249,7 @@ def _import_predictions(path: list[Path], out: Path, field: list[str], arm: str 
     mapping = dict(pair(text, "--field") for text in field)
     manifest = import_predictions(out, path[0], mapping, name=path[0].name.split(".")[0], arm=arm)
     runs = len(manifest.info["arms"])
-    print(f"{out}: {rows_line(manifest)}; {manifest.info['items']:,} questions, {runs} run{'' if runs == 1 else 's'}")
+    tell(f"{out}: {rows_line(manifest)}; {manifest.info['items']:,} questions, {runs} run{'' if runs == 1 else 's'}")
     if manifest.info.get("same_sample"):
         print(
             f"warning: {manifest.info['same_sample']:,} outputs have the question and sample number of another one of "
@@ -293,6 +295,6 @@ def push(
     from long1k.interop.hub import push as upload
 
     plan = plan_upload(folder, to, allow_unknown_license=allow_unknown_licence)
-    print("\n".join(plan.lines()), flush=True)
+    tell("\n".join(plan.lines()))
     if not dry_run:
         print(f"uploaded: {upload(plan, private=private, revision=revision)}")

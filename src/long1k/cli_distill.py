@@ -10,6 +10,7 @@ import typer
 
 from long1k.cli_common import Out, Thinking, Workers, chat_from, chat_of, pair
 from long1k.errors import RecipeError
+from long1k.wide import tell
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -85,7 +86,7 @@ def distill(
         source = read_manifest(predictions)
         chat = chat_from(folder, thinking or "think", None, template) if folder else chat_of(source, None, thinking)
         made = judge(out, predictions, config, chat, grader or "auto", workers)
-        print(_summary(out, predictions, made), flush=True)
+        tell(_summary(out, predictions, made))
         return
     assert problems is not None
     if model is None:
@@ -131,7 +132,7 @@ def distill(
     finally:
         for each in running:
             each.close()
-    print(_summary(out, out / "predictions", manifest), flush=True)
+    tell(_summary(out, out / "predictions", manifest))
     cut = manifest.info["cut"] / max(1, manifest.info["rollouts"])
     if cut > 0.02:
         print(f"warning: {100 * cut:.1f} % of outputs were cut at max_new_tokens", file=sys.stderr)

@@ -9,6 +9,7 @@ import typer
 
 from long1k.cli_common import Thinking, Workers, chat_from, chat_of
 from long1k.errors import RecipeError
+from long1k.wide import tell
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -72,8 +73,8 @@ def doctor(
     if json_:
         print(json.dumps(as_json(checks), ensure_ascii=False, indent=1), flush=True)
     else:
-        print(render(checks), flush=True)
-        print(f"\n{summary(checks)}")
+        tell(render(checks))
+        tell(f"\n{summary(checks)}")
     if failed:
         raise typer.Exit(1)
 

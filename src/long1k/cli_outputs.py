@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from long1k.cli_common import TokenizerOption
+from long1k.wide import tell
 
 
 def outputs(
@@ -53,7 +54,7 @@ def outputs(
     for one in found:
         lines += [f"{one['folder']}\n"] * (len(found) > 1)
         lines += outputs_lines(one["benchmarks"]) + ledger_lines(one["ledger"])
-    print(clean("\n".join(lines).rstrip()), flush=True)  # names come from files: they may not steer a terminal
+    tell(clean("\n".join(lines).rstrip()))  # names come from files: they may not steer a terminal
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from long1k.errors import RecipeError
-
-_WIDTH = 116
+from long1k.wide import WIDTH
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -46,4 +45,4 @@ def paper(
 def _wrapped(line: str) -> str:
     """A line of prose broken for the terminal, under its own beginning; tables are narrower."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return "\n".join(textwrap.wrap(line, _WIDTH, subsequent_indent=indent, drop_whitespace=True) or [""])
+    return "\n".join(textwrap.wrap(line, WIDTH, subsequent_indent=indent, drop_whitespace=True) or [""])

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from long1k.errors import RecipeError
+from long1k.wide import tell
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -54,4 +55,4 @@ def plan(
         power_lines(loaded, study.questions, study.samplings),
         ["Assumed", *(f"  {note}" for note in dict.fromkeys(study.notes))] if study.notes else [],
     ]
-    print("\n\n".join("\n".join(line.rstrip() for line in part) for part in parts if part))
+    tell("\n\n".join("\n".join(line.rstrip() for line in part) for part in parts if part))

@@ -11,6 +11,7 @@ import typer
 from long1k.cli_common import Address, ExecutorKind, Out, Thinking, TokenizerOption, Workers, chat_from, chat_of, pair
 from long1k.errors import DataError, RecipeError
 from long1k.templates import NAMES
+from long1k.wide import tell
 
 _RECIPE_ENDINGS = (".yaml", ".yml")
 
@@ -87,7 +88,7 @@ def collect(
             raise RecipeError("collect needs --tokenizer", "the folder of the model that will be trained")
         chat, excluded = chat_from(tokenizer, thinking or "think", None, template), _excluded(exclude)
     manifest = stage(out, made, config, chat, excluded=excluded, executor=Executor(workers, executor, address))
-    print(collect_summary(out, manifest), flush=True)
+    tell(collect_summary(out, manifest))
     if manifest.rows_out == 0:
         raise DataError("no row could be used", f"long1k show {out} --rejected shows why; {_mend(manifest.rejected)}")
     write_card(out, manifest, Trace)
@@ -244,8 +245,8 @@ def synthesize(
     source = read_manifest(pool)
     chat = chat_of(source, tokenizer, thinking)
     manifest = stage(out, pool, arm="samples", specs=specs, seed=seed, chat=chat)
-    print(synthesize_summary(out, manifest))
-    print(balance_summary(manifest), flush=True)
+    tell(synthesize_summary(out, manifest))
+    tell(balance_summary(manifest))
     write_card(out, manifest, Example, pool=pool)
 
 

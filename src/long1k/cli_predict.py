@@ -12,6 +12,7 @@ from long1k.cli_common import Out, Thinking, chat_from, chat_of, pair
 from long1k.errors import DataError, RecipeError
 from long1k.summary import predict_summary, predict_warnings
 from long1k.templates import NAMES
+from long1k.wide import fit, tell
 
 Sets = Annotated[list[str], typer.Option("--set", help="A key of the sampling, e.g. temperature=0.6. May be repeated.")]
 
@@ -89,9 +90,9 @@ def predict(
                 folder, checkpoint=checkpoint, benchmark_name=name, benchmark=one, sampling=drawn[name], chat=chat,
                 engine=spec, arm=checkpoint.name, train_seed=None, start=start,
             )  # fmt: skip
-            print(predict_summary(folder, manifest), flush=True)
+            tell(predict_summary(folder, manifest))
             for warning in predict_warnings(manifest):
-                print(f"warning: {name}: {warning}", file=sys.stderr, flush=True)
+                print(fit(f"warning: {name}: {warning}"), file=sys.stderr, flush=True)
     finally:
         for each in running:
             each.close()

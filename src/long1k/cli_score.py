@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from long1k.cli_common import Out, Thinking, Workers, chat_from, pair
+from long1k.wide import tell
 
 Scores = Annotated[Path, typer.Argument(help="Folder made by score.")]
 PredictionsOption = Annotated[
@@ -53,11 +54,11 @@ def score(
     if judge_model is not None or grader in JUDGES:
         setup = _judge(judge_model, judge_engine, judge_option, judge_set, judge_cache, thinking)
     manifest = stage(out, predictions, grader_name=grader, num_workers=workers, judge=setup)
-    print(score_summary(out, predictions, manifest))
+    tell(score_summary(out, predictions, manifest))
     if manifest.rows_out:
-        print("\n".join(rates_lines(rates_of(out, predictions=predictions))), flush=True)
+        tell("\n".join(rates_lines(rates_of(out, predictions=predictions))))
     if disagreements is not None:
-        print(f"{write_disagreements(disagreements, predictions, out):,} disagreements in {disagreements}", flush=True)
+        tell(f"{write_disagreements(disagreements, predictions, out):,} disagreements in {disagreements}")
 
 
 def _judge(

@@ -11,6 +11,7 @@ import typer
 
 from long1k.cli_common import Out, chat_of, pair
 from long1k.errors import RecipeError
+from long1k.wide import tell
 
 Sets = Annotated[
     list[str],
@@ -92,10 +93,10 @@ def train(
         return
     i = manifest.info
     part = f", the last part from step {i['resumed_from']:,}" if i["resumed_from"] else ""
-    print(f"{out}: {i['steps']:,} steps over {i['tokens']:,} tokens ({i['supervised_tokens']:,} supervised), "
+    tell(f"{out}: {i['steps']:,} steps over {i['tokens']:,} tokens ({i['supervised_tokens']:,} supervised), "
           f"final loss {i['final_loss']:.4f}, {manifest.wall_seconds:.1f} s{part}")  # fmt: skip
-    print(f"  {i['trainable_parameters']:,} parameters trained, {i['parameters']:,} written as "
-          f"{i['checkpoint']['dtype']}\n  generation {i['checkpoint']['generation']}", flush=True)  # fmt: skip
+    tell(f"  {i['trainable_parameters']:,} parameters trained, {i['parameters']:,} written as "
+          f"{i['checkpoint']['dtype']}\n  generation {i['checkpoint']['generation']}")  # fmt: skip
 
 
 def _config(set_: Sequence[str], nproc: int | None, nnodes: int | None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import numpy as np
 
 from long1k.errors import DataError
 from long1k.scored import joined
-from long1k.statistics.paired import Flips, mcnemar
-from long1k.statistics.rates import Interval, crossed_mean, tango
+from long1k.stages.analyze.tests import one_verdict
+from long1k.statistics.rates import Interval, crossed_mean
 from long1k.tables import MANIFEST, read_manifest
 
 _COLUMNS = ("benchmark", "arm", "train_seed", "problem_id", "part_ids", "question", "finish_reason")
@@ -41,9 +41,9 @@ def effects(
     """Accuracy of side b minus that of side a, by benchmark and arm, on the questions that both were asked.
 
     The interval covers training seeds and questions, both paired; where the sides have no training seed in common,
-    their means over seeds are compared, and it covers questions only. With one output a question and one seed it is
-    Tango's, and ``p`` McNemar's exact one. A question has turned if most of its outputs were right on one side, and
-    not on the other. Where several graders read the same outputs, the first by name counts.
+    their means over seeds are compared, and it covers questions only. With one verdict a question it is Tango's, and
+    ``mcnemar`` holds the mid-p and the exact p, as in a study's tables. A question has turned if most of its outputs
+    were right on one side, and not on the other. Where several graders read the same outputs, the first by name counts.
 
     Args:
         pairs: (place, scores of a, scores of b).
@@ -131,8 +131,10 @@ def _effect(benchmark: str, one: str, other: str, a: _Cell, b: _Cell, confidence
     if not questions:
         return base | {"difference": None, "why": "no question was asked on both sides", "turned": []}
     y_a, y_b, paired = _paired(a.grades, b.grades, questions)
-    once = all(len(v) == 1 for side in (a, b) for values in side.grades.values() for v in values.values())
-    flips = mcnemar(y_b[0], y_a[0]) if once and len(a.grades) == len(b.grades) == 1 else None
+    once = len(a.grades) == len(b.grades) == 1 and all(
+        len(values[name]) == 1 for side in (a, b) for values in side.grades.values() for name in questions
+    )
+    flat = one_verdict(y_b, y_a, once, confidence)
     rate_a, rate_b = y_a.mean(axis=0), y_b.mean(axis=0)
     turned = [
         {"question_id": name, "a": float(rate_a[at]), "b": float(rate_b[at]),
@@ -143,17 +145,17 @@ def _effect(benchmark: str, one: str, other: str, a: _Cell, b: _Cell, confidence
     turned.sort(key=lambda row: (str(row["turned"]), -abs(float(row["a"]) - float(row["b"])), str(row["question_id"])))
     return base | {
         "accuracy": {"a": float(rate_a.mean()), "b": float(rate_b.mean())}, "paired": paired,
-        "difference": _difference(y_b - y_a, flips, confidence).as_dict(), "turned": turned,
-        "mcnemar": None if flips is None else {"gained": flips.only_a, "lost": flips.only_b, "p": flips.p},
+        "difference": _difference(y_b - y_a, confidence).as_dict() if flat is None else flat["difference"],
+        "turned": turned, "mcnemar": None if flat is None else _flips(flat["test"]),
     }  # fmt: skip
 
 
-def _difference(y_SQ: Any, flips: Flips | None, confidence: float) -> Interval:
+def _flips(test: Mapping[str, Any]) -> dict[str, Any]:
+    return {"gained": test["only_a"], "lost": test["only_b"], "p": test["p"], "p_exact": test["p_exact"]}
+
+
+def _difference(y_SQ: Any, confidence: float) -> Interval:
     """The mean of paired differences, within ±1."""
-    if flips is not None and y_SQ.shape[1] > 1:
-        counts = flips.both, flips.only_a, flips.only_b, flips.neither
-        over, questions = "questions (one training seed: none over seeds)", y_SQ.shape[1]
-        return Interval(float(y_SQ.mean()), *tango(*counts, confidence), confidence, over, 1, questions)
     found = crossed_mean(y_SQ, confidence)
     if found.low is None or found.high is None:
         return found

@@ -1,4 +1,4 @@
-"""What the models wrote, in lines under about 110 columns."""
+"""What the models wrote, in lines under 100 columns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from long1k.reporting.text import one_line
 from long1k.statistics.markers import MARKERS
+from long1k.wide import WIDTH
 
-_WIDTH = 110
 _MULTI = ("answered", "correct", "labelled", "all_answered", "in_order", "in_format", "cut")
 
 
@@ -136,4 +136,4 @@ def _interval(interval: Mapping[str, Any] | None, digits: int) -> str:
 
 
 def _wrapped(first: str, text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)

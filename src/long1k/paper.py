@@ -140,7 +140,7 @@ def experiments_named(names: Sequence[str]) -> list[str]:
     return made
 
 
-def points(name: str, benchmark: str) -> list[Point]:
+def published_points(name: str, benchmark: str) -> list[Point]:
     """The published accuracies of an experiment on one benchmark, in the order of its arms.
 
     Raises:

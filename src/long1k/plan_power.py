@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 
 from long1k.generation.base import Sampling
-from long1k.recipe import Expected, Recipe
+from long1k.recipe_model import Expected, Recipe
 from long1k.statistics.power import Design
 
 POWER = 0.8

@@ -6,12 +6,13 @@ import textwrap
 from collections.abc import Sequence
 
 from long1k.hardware import Machines
+from long1k.plan_questions import PROMPT_TOKENS
 from long1k.planning.cost import TrainingCost, checkpoint_bytes, inference_cost, kv_bytes_a_token, training_cost
 from long1k.planning.flops import Operations, training_flops
 from long1k.planning.layouts import Found, fewest, fits, singly, usable_bytes, why_not
 from long1k.planning.memory import Memory, predict
 from long1k.planning.setting import GB, Setting
-from long1k.study_plan import PROMPT_TOKENS, StudyPlan
+from long1k.study_plan import StudyPlan
 
 WIDTH = 100
 _ORDER = ("weights", "gradients", "optimiser", "layer inputs", "activations of all layers")

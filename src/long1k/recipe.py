@@ -1,4 +1,4 @@
-"""The strict model of a recipe file: one YAML file is one study.
+"""A recipe read and checked, and what it names made: one YAML file is one study.
 
 An unknown key is an error that names the nearest known one.  ``expand_arms`` turns ladders,
 experiments and controls into arms, each with its samples and its training.
@@ -10,149 +10,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from long1k.arm_controls import by_short, remade
 from long1k.arm_kinds import (
-    NAME,
-    ArmSpec,
     Difficulty,
     EqualSteps,
-    Group,
     Ladder,
     Mixtures,
     Repeated,
     SameProblems,
     Samples,
     StepMatched,
-    Strict,
     TokenMatched,
     Untrained,
 )
 from long1k.arms import Arm, difficulty_arms, equal_steps_arms, ladder_arms, mixture_arms, same_problems_arms
 from long1k.benchmarks import BENCHMARKS
-from long1k.curation.config import CollectConfig
 from long1k.errors import RecipeError
 from long1k.generation.base import Sampling
-from long1k.grading import AUTO
-from long1k.paper import experiments_named
 from long1k.plugins import explain, load_plugin, validate
 from long1k.recipe_files import ARMS_OF, RECIPES, find_recipe, parse_leaf, recipe_values, set_leaf
+from long1k.recipe_model import Recipe
 from long1k.sources import SOURCES
-from long1k.templates import NAMES
-from long1k.training.config import ModelInit, TrainConfig
+from long1k.training.config import TrainConfig
 
 __all__ = [
-    "RECIPES", "Base", "ChatSpec", "Published", "Recipe", "expand_arms", "find_recipe", "load_recipe",
+    "RECIPES", "Recipe", "expand_arms", "find_recipe", "load_recipe",
     "make_benchmarks", "make_samplings", "make_sources", "merged_sampling", "parse_leaf", "set_leaf",
 ]  # fmt: skip
-
-
-class ChatSpec(Strict):
-    """How conversations are written."""
-
-    thinking: str = "think"
-    system: str | None = None
-    template: str | None = Field(default=None, description=f"instead of the tokenizer's own: a file, or {NAMES}")
-
-
-class Base(Strict):
-    """A small model made before the arms, that knows how to solve but not what they teach."""
-
-    init: ModelInit = ModelInit()
-    sources: dict[str, dict[str, Any]] = Field(min_length=1)
-    collect: CollectConfig = CollectConfig()
-    groups: list[Group] = Field(min_length=1)
-    train: TrainConfig
-    seed: int = 0
-
-
-class BudgetCurves(Strict):
-    """Accuracy against tokens at inference, of the same checkpoints."""
-
-    of: str = Field(description="the benchmark that is answered freely")
-    forced: list[str] = Field(default_factory=list, description="benchmarks that ask the same under a sampling.budget")
-    cut: list[int] = Field(default_factory=list, description="tokens at which the free outputs are cut, too")
-
-
-class Published(Strict):
-    """Outputs that somebody else published, to be graded here and compared with their labels."""
-
-    path: str
-    fields: dict[str, str] = Field(default_factory=dict)
-    arm: str | None = Field(default=None, description="the field that tells runs apart")
-
-
-class Expected(Strict):
-    """What a study is planned with before anything is known: see statistics.power.Design."""
-
-    rate: float = Field(default=0.5, gt=0, lt=1, description="accuracy, the same in both arms")
-    between: float = Field(default=0.7, ge=0, le=1, description="share of an output's variance between questions")
-    correlation: float = Field(default=0.7, ge=0, le=1, description="of two arms' rates, question by question")
-    seed_points: float = Field(default=1.0, ge=0, description="standard deviation over training seeds, in points")
-
-
-class Recipe(Strict):
-    """One study."""
-
-    name: str = Field(pattern=NAME)
-    description: str = ""
-    notes: list[str] = Field(default_factory=list, description="said on the page, under the verdict")
-    tokenizer: str
-    chat: ChatSpec = ChatSpec()
-    sources: dict[str, dict[str, Any]] = Field(min_length=1)
-    collect: CollectConfig = CollectConfig()
-    base: Base | None = None
-    base_of: str | None = Field(default=None, description="a recipe whose base model the arms start from")
-    arms_of: str | None = Field(
-        default=None, description="a recipe whose arms answer here; they are trained in its run"
-    )
-    model: str | None = Field(default=None, description="folder of the model to fine-tune (or give base)")
-    arms: list[ArmSpec] = Field(min_length=1)
-    train: TrainConfig | None = Field(default=None, description="null: make data only")
-    seeds: list[int] = Field(default_factory=lambda: [0], min_length=1)
-    benchmarks: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="by name: type, its keys, and sampling: what differs from the study's"
-    )
-    kept_out: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="benchmarks that are not asked here, and stay out of the pool all the same"
-    )
-    budget_curves: BudgetCurves | None = None
-    sampling: Sampling = Sampling()
-    engine: dict[str, Any] = Field(
-        default_factory=lambda: {"type": "transformers"}, description="what draws outputs: type and its keys"
-    )
-    grader: str = Field(default=AUTO, description="of all benchmarks; auto: each benchmark's own")
-    published: dict[str, Published] = Field(default_factory=dict)
-    paper: list[str] = Field(
-        default_factory=list, description="experiments of the paper (A, B, C, …) whose figures stand beside ours"
-    )
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    margin: float | None = Field(
-        default=None, gt=0, le=100, description="difference in points up to which arms count as equivalent"
-    )
-    margins: dict[str, float] = Field(default_factory=dict, description="margin of the comparison made for an arm")
-    expected: dict[str, Expected] = Field(
-        default_factory=dict, description="by benchmark, for the plan: rate, between, correlation, seed_points"
-    )
-    smoke: dict[str, Any] = Field(default_factory=dict, description="leaves that --smoke sets")
-
-    @field_validator("paper", mode="before")
-    @classmethod
-    def _experiments(cls, value: Any) -> Any:
-        return experiments_named([value] if isinstance(value, str) else value)
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, value: list[int]) -> list[int]:
-        if len(set(value)) != len(value):
-            raise ValueError("seeds must differ")
-        return value
-
-    def margin_of(self, arm: str) -> float | None:
-        """The margin of the comparison that an arm was made for, as a share."""
-        margin = self.margins.get(arm, self.margin)
-        return None if margin is None else margin / 100
 
 
 def expand_arms(recipe: Recipe) -> list[Arm]:
@@ -233,7 +119,9 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
     make_sources(recipe.sources)
     if recipe.base is not None:
         make_sources(recipe.base.sources)
-    make_benchmarks({**recipe.kept_out, **recipe.benchmarks})
+    _check_asked(path, recipe)
+    make_benchmarks(recipe.kept_out)
+    make_benchmarks(recipe.benchmarks)
     make_samplings(recipe)
     _check_budgets(path, recipe)
     _check_names(path, recipe, [arm.name for arm in expand_arms(recipe)])
@@ -242,6 +130,17 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
             f"{path}: the arms of '{recipe.arms_of}' are not trained (train: null)", f"leave out {ARMS_OF}"
         )
     return recipe
+
+
+def _check_asked(path: Path, recipe: Recipe) -> None:
+    """A leaf that is meant for a benchmark of the recipe that this one stands on makes no benchmark here."""
+    for name, spec in recipe.benchmarks.items():
+        if "type" not in spec and name in recipe.kept_out:
+            raise RecipeError(
+                f"{path}: benchmark '{name}' has no type; {recipe.arms_of or 'kept_out'} has one of that name, which "
+                "is not asked here but kept out of the pool",
+                f"--set kept_out.{name}.KEY=… changes that one, e.g. kept_out.{name}.path=FILE; give a type to ask it",
+            )
 
 
 def _check_names(path: Path, recipe: Recipe, arms: Sequence[str]) -> None:

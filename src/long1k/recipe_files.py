@@ -130,7 +130,11 @@ def _with_other(path: Path, values: dict[str, Any], smoke: bool) -> dict[str, An
 def _kept_out(path: Path, values: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """What the other recipe keeps out of its pool; the pool is its own, so nothing can be added."""
     if "kept_out" in values:
-        raise RecipeError(f"{path}: {ARMS_OF} takes the pool as it is", "leave out kept_out, or say it in that recipe")
+        raise RecipeError(
+            f"{path}: {ARMS_OF} takes the pool as it is",
+            "leave out kept_out, or say it in that recipe; where "
+            "its files lie can be said: --set kept_out.NAME.path=FILE",
+        )
     benchmarks = {**(other.get("kept_out") or {}), **(other.get("benchmarks") or {})}
     return {
         name: {key: one for key, one in spec.items() if key != "sampling"} if isinstance(spec, dict) else spec

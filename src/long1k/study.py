@@ -17,7 +17,6 @@ used as it is, and never replaced.
 from __future__ import annotations
 
 import importlib.util
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,6 +31,7 @@ from long1k.interop.card import write_card
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
 from long1k.locks import locked
+from long1k.progress import doing
 from long1k.recipe import Recipe, make_benchmarks, make_sources
 from long1k.rows import Example, Trace, canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
@@ -40,6 +40,7 @@ from long1k.stages.curve import curve
 from long1k.stages.report import report
 from long1k.stages.score import score
 from long1k.stages.synthesize import synthesize
+from long1k.study_board import Board, Told
 from long1k.study_cells import all_cells, groups_line, make_base, make_cells, rows_line
 from long1k.study_layout import Study
 from long1k.tables import MANIFEST, Manifest, iter_columns, make_folder, read_manifest, write_atomic
@@ -50,7 +51,13 @@ Say = Callable[[str], None]
 
 
 def run_study(
-    recipe: Recipe, runs: Path, *, num_workers: int = 2, say: Say = print, executor: Executor | None = None
+    recipe: Recipe,
+    runs: Path,
+    *,
+    num_workers: int = 2,
+    say: Say = print,
+    executor: Executor | None = None,
+    live: bool = False,
 ) -> Path:
     """Run everything that is not done yet; returns the page's path (or the last folder made).
 
@@ -59,29 +66,26 @@ def run_study(
         num_workers: processes that train and predict side by side, one thread each.
         say: is told each step as it ends.
         executor: where data are made; local processes if not given.
+        live: draw a tree instead, if standard output is a terminal.
     """
     study = Study(recipe, runs / recipe.name)
     executor = executor or Executor(num_workers)
     _check_training(study)
-    started = time.time()
-
-    def told(title: str, manifest: Manifest, detail: str) -> None:
-        fresh = manifest.created >= time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))
-        say(f"[{time.time() - started:6.1f} s] {title:<34} {detail}" + ("" if fresh else "  (kept)"))
-
     with ExitStack() as locks:
         for folder in sorted({study.root, study.home, study.base.parent}):
             locks.enter_context(locked(folder, "--runs"))
+        board = locks.enter_context(Board(study, workers=num_workers, live=live))
+        told = Told(board, say)
         write_atomic(study.root / "recipe.json", canonical_json(recipe.model_dump(mode="json")).encode())
         excluded = _excluded(study)
         if recipe.base is not None:
             make_base(study, executor, told)
-        with study.kept(study.pool):
+        with study.kept(study.pool), doing("collect"):
             pool = collect(
                 study.pool, make_sources(recipe.sources), recipe.collect, study.chat, excluded=excluded,
                 executor=executor,
             )  # fmt: skip
-        told("collect", pool, rows_line(pool))
+        told("collect", "collect", pool, rows_line(pool))
         write_card(study.pool, pool, Trace)
         _check_pool(pool, study.pool)
         _check_apart(study)
@@ -89,20 +93,23 @@ def run_study(
             for arm in study.arms:
                 if arm.specs and arm.data_arm == arm.name:
                     limit = _positions(study, arm) if recipe.train is not None else None
-                    made = _synthesize(study, arm, seed, limit)
-                    told(f"synthesize {arm.name} seed {seed}", made, groups_line(made))
+                    place = f"arms/{arm.name}/seed-{seed}/synthesize"
+                    with doing(place):
+                        made = _synthesize(study, arm, seed, limit)
+                    told(place, f"synthesize {arm.name} seed {seed}", made, groups_line(made))
         rows, fresh = _balance(study)
-        kept = "" if fresh else "  (kept)"
-        say(f"[{time.time() - started:6.1f} s] {'balance':<34} {study.root / 'arms' / 'balance.md'}{kept}")
+        told.line("balance", str(study.root / "arms" / "balance.md"), fresh)
         cells = make_cells(study, num_workers, told) if recipe.train is not None else []
         published = _score_published(study, num_workers, told)
         data = _data_arms(study)
-        analysis = _analyze(study, cells, published, data)
-        told("analyze", analysis, f"{len(cells)} cells" if cells else f"{len(data)} arms of data")
-        page = report(study.root / "report", study.root)
-        told("report", page, str(study.root / "report" / "report.html"))
-        if recipe.train is None:
-            say("\n" + terminal_table(rows))
+        with doing("analyze"):
+            analysis = _analyze(study, cells, published, data)
+        told("analyze", "analyze", analysis, f"{len(cells)} cells" if cells else f"{len(data)} arms of data")
+        with doing("report"):
+            page = report(study.root / "report", study.root)
+        told("report", "report", page, str(study.root / "report" / "report.html"))
+    if recipe.train is None:
+        say("\n" + terminal_table(rows))
     return study.root / "report" / "report.html"
 
 
@@ -252,23 +259,25 @@ def _positions(study: Study, arm: Arm) -> int | None:
     return positions_of(recipe.base.init, recipe.base.train.rope or rope)
 
 
-def _score_published(
-    study: Study, num_workers: int, told: Callable[[str, Manifest, str], None]
-) -> dict[str, tuple[Path, Path]]:
+def _score_published(study: Study, num_workers: int, told: Told) -> dict[str, tuple[Path, Path]]:
     """Grade outputs that were made elsewhere."""
     found: dict[str, tuple[Path, Path]] = {}
     for name, spec in study.recipe.published.items():
         folder = study.root / "published" / name
-        imported = import_predictions(
-            folder / "predictions", expand_path(spec.path), spec.fields, name=name, arm=spec.arm
-        )
-        told(f"import {name}", imported, rows_line(imported))
-        scored = score(
-            folder / "score", folder / "predictions", grader_name=study.recipe.grader, num_workers=num_workers
-        )
+        place = f"published/{name}"
+        with doing(f"{place}/import"):
+            imported = import_predictions(
+                folder / "predictions", expand_path(spec.path), spec.fields, name=name, arm=spec.arm
+            )
+        told(f"{place}/import", f"import {name}", imported, rows_line(imported))
+        with doing(f"{place}/score"):
+            scored = score(
+                folder / "score", folder / "predictions", grader_name=study.recipe.grader, num_workers=num_workers
+            )
         agreement = scored.info.get("label_agreement")
         statuses = ", ".join(f"{status} {count:,}" for status, count in scored.info["statuses"].items())
         told(
+            f"{place}/score",
             f"score {name}",
             scored,
             statuses + (f"; agrees with labels on {100 * agreement:.2f} %" if agreement is not None else ""),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from long1k.executors import Executor
 from long1k.executors.local import run_jobs
 from long1k.generation.base import Engine
 from long1k.interop.model_card import read_figure, write_model_card
-from long1k.progress import progress
+from long1k.progress import doing, progress
 from long1k.recipe import Recipe, make_sources
 from long1k.stages.analyze import Cell
 from long1k.stages.collect import collect
@@ -20,6 +19,7 @@ from long1k.stages.predict import predict
 from long1k.stages.score import score
 from long1k.stages.synthesize import synthesize
 from long1k.stages.train import is_trained, train
+from long1k.study_board import Told
 from long1k.study_layout import Study
 from long1k.tables import Manifest, read_manifest
 from long1k.training.positions import positions_of
@@ -38,29 +38,34 @@ class Job:
         return f"{self.arm or 'the base model'}, seed {self.seed}"
 
 
-def make_base(study: Study, executor: Executor, told: Callable[[str, Manifest, str], None]) -> None:
+def make_base(study: Study, executor: Executor, told: Told) -> None:
     """The base model: its own traces, its own samples, trained from scratch."""
     base = study.recipe.base
     assert base is not None
     folder = study.base
     with study.kept(folder):
-        pool = collect(folder / "collect", make_sources(base.sources), base.collect, study.chat, executor=executor)
-        told("base: collect", pool, rows_line(pool))
-        made = synthesize(
-            folder / "synthesize", folder / "collect", arm="base", specs=base.groups, seed=base.seed, chat=study.chat,
-            max_tokens=positions_of(base.init, base.train.rope),
-        )  # fmt: skip
-    told("base: synthesize", made, groups_line(made))
+        with doing("base/collect"):
+            pool = collect(folder / "collect", make_sources(base.sources), base.collect, study.chat, executor=executor)
+        told("base/collect", "base: collect", pool, rows_line(pool))
+        with doing("base/synthesize"):
+            made = synthesize(
+                folder / "synthesize", folder / "collect", arm="base", specs=base.groups, seed=base.seed,
+                chat=study.chat, max_tokens=positions_of(base.init, base.train.rope),
+            )  # fmt: skip
+    told("base/synthesize", "base: synthesize", made, groups_line(made))
     arguments: dict[str, Any] = {
         "model": base.init, "config": base.train, "seed": base.seed, "chat": study.chat,
     }  # fmt: skip
-    if not is_trained(folder / "train", folder / "synthesize", **arguments):
+    if is_trained(folder / "train", folder / "synthesize", **arguments):
+        told.board.kept("base/train")
+    else:
         job = Job(study.recipe.model_dump_json(), str(study.root), "", base.seed)
         for _ in run_jobs(train_base, [job], 1):
-            pass
+            told.board.settle("base/train")
     trained = read_manifest(folder / "train")
-    told("base: train", trained, f"{trained.info['parameters']:,} parameters, {trained.info['steps']:,} steps, "
-         f"loss {trained.info['final_loss']:.3f}")  # fmt: skip
+    info = trained.info
+    made_of = f"{info['parameters']:,} parameters, {info['steps']:,} steps, loss {info['final_loss']:.3f}"
+    told("base/train", "base: train", trained, made_of)
 
 
 def open_study(job: Job) -> Study:
@@ -74,7 +79,7 @@ def train_base(job: Job) -> None:
     base = study.recipe.base
     assert base is not None
     folder = study.base
-    with study.kept(folder):
+    with study.kept(folder), doing("base/train"):
         train(
             folder / "train", folder / "synthesize", model=base.init, config=base.train, seed=base.seed,
             chat=study.chat,
@@ -85,9 +90,9 @@ def run_cell(job: Job) -> None:
     """In a worker: train one arm with one seed, let it answer, grade the answers."""
     study = open_study(job)
     arm = next(arm for arm in study.arms if arm.name == job.arm)
-    folder = study.folder(arm.name, job.seed)
+    folder, place = study.folder(arm.name, job.seed), f"arms/{arm.name}/seed-{job.seed}"
     if arm.train is not None:
-        with study.kept(study.checkpoint(arm, job.seed)):
+        with study.kept(study.checkpoint(arm, job.seed)), doing(f"{place}/train"):
             train(
                 study.checkpoint(arm, job.seed), study.examples(arm, job.seed), model=study.start_model,
                 config=arm.train, seed=study.train_seed(arm, job.seed), chat=study.chat,
@@ -102,14 +107,19 @@ def run_cell(job: Job) -> None:
 
     try:
         for name, benchmark in study.benchmarks:
-            predict(folder / "predict" / name, start=start, **study.predict_arguments(arm, job.seed, name, benchmark))
-            score(study.score_folder(arm, job.seed, name), folder / "predict" / name, grader_name=study.grader(name))
+            arguments = study.predict_arguments(arm, job.seed, name, benchmark)
+            with doing(f"{place}/predict/{name}"):
+                predict(folder / "predict" / name, start=start, **arguments)
+            with doing(f"{place}/score/{name}"):
+                score(
+                    study.score_folder(arm, job.seed, name), folder / "predict" / name, grader_name=study.grader(name)
+                )
     finally:
         for engine in running:
             engine.close()
 
 
-def make_cells(study: Study, num_workers: int, told: Callable[[str, Manifest, str], None]) -> list[Cell]:
+def make_cells(study: Study, num_workers: int, told: Told) -> list[Cell]:
     """Train, predict and score what is not done yet; all cells for the analysis."""
     order = [(arm, seed) for arm in study.arms for seed in study.seeds(arm)]
     text = study.recipe.model_dump_json()
@@ -126,8 +136,9 @@ def make_cells(study: Study, num_workers: int, told: Callable[[str, Manifest, st
             parts.append(f"loss {info['final_loss']:.3f}")
         scored = None
         for name, _ in study.benchmarks:
-            scored = score(study.score_folder(arm, seed, name), study.folder(arm.name, seed) / "predict" / name,
-                           grader_name=study.grader(name))  # fmt: skip
+            with doing(f"arms/{arm.name}/seed-{seed}/score/{name}"):
+                scored = score(study.score_folder(arm, seed, name), study.folder(arm.name, seed) / "predict" / name,
+                               grader_name=study.grader(name))  # fmt: skip
             right = scored.info["statuses"].get("correct", 0)
             parts.append(f"{name} {100 * right / max(1, scored.rows_out):.1f} %")
             figures.append((study.folder(arm.name, seed) / "predict" / name, study.score_folder(arm, seed, name)))
@@ -135,10 +146,14 @@ def make_cells(study: Study, num_workers: int, told: Callable[[str, Manifest, st
             made = read_manifest(study.checkpoint(arm, seed))
             write_model_card(study.checkpoint(arm, seed), figures=[read_figure(made, *pair) for pair in figures])
         if scored is not None:
-            told(f"{arm.name} seed {seed}", scored, ", ".join(parts))
+            told(f"arms/{arm.name}/seed-{seed}", f"{arm.name} seed {seed}", scored, ", ".join(parts))
 
+    for arm, seed in order:
+        if (arm, seed) not in todo:
+            told.board.kept(f"arms/{arm.name}/seed-{seed}")
     with progress("train, predict, score", len(jobs)) as step:
         for job, _ in run_jobs(run_cell, jobs, num_workers):
+            told.board.settle(f"arms/{job.arm}/seed-{job.seed}")
             describe(by_name[job.arm], job.seed)
             step(1)
     for arm, seed in order:

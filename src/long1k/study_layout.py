@@ -22,8 +22,8 @@ from long1k.tables import keep_finished
 from long1k.tokens import load_tokenizer
 
 
-class Study:
-    """A recipe and the folder of its run."""
+class Layout:
+    """Where everything of a run lies; needs the recipe alone, neither tokenizer nor benchmarks."""
 
     def __init__(self, recipe: Recipe, root: Path) -> None:
         self.recipe, self.root = recipe, root
@@ -32,12 +32,7 @@ class Study:
         beside = root.parent if root.name else root.resolve().parent  # "." has no name and is its own parent
         self.home = root if recipe.arms_of is None else beside / recipe.arms_of
         self.base = (self.home if recipe.base_of is None else beside / recipe.base_of) / "base"
-        spec = recipe.chat
-        self.chat = Chat(load_tokenizer(str(expand_model(recipe.tokenizer))), spec.thinking, spec.system, spec.template)
         self.arms = expand_arms(recipe)
-        self.benchmarks = make_benchmarks(recipe.benchmarks)
-        self.samplings = make_samplings(recipe)
-        self.engine = EngineSpec(recipe.engine)
 
     def folder(self, arm: str, seed: int) -> Path:
         """The folder of one arm and seed."""
@@ -52,6 +47,26 @@ class Study:
         """The folder in which an arm's samples and checkpoint are made."""
         return self.home / "arms" / arm / f"seed-{seed}"
 
+    def seeds(self, arm: Arm) -> list[int]:
+        """Training seeds of an arm; a model that is not trained has one cell only."""
+        return self.recipe.seeds if arm.train is not None or self.recipe.train is None else [0]
+
+    def examples(self, arm: Arm, seed: int) -> Path:
+        """The samples an arm trains on."""
+        return self.made(arm.data_arm, seed) / "synthesize"
+
+
+class Study(Layout):
+    """A layout with all that its stages are made with."""
+
+    def __init__(self, recipe: Recipe, root: Path) -> None:
+        super().__init__(recipe, root)
+        spec = recipe.chat
+        self.chat = Chat(load_tokenizer(str(expand_model(recipe.tokenizer))), spec.thinking, spec.system, spec.template)
+        self.benchmarks = make_benchmarks(recipe.benchmarks)
+        self.samplings = make_samplings(recipe)
+        self.engine = EngineSpec(recipe.engine)
+
     @contextmanager
     def kept(self, folder: Path) -> Iterator[None]:
         """While this lasts nothing finished is replaced, if the folder lies in another recipe's run."""
@@ -59,17 +74,14 @@ class Study:
             yield
             return
         other = self.recipe.arms_of if folder != self.base else self.recipe.base_of or self.recipe.arms_of
+        also = "" if self.recipe.arms_of is None else " (those of its benchmarks as --set kept_out.NAME.KEY=…)"
         token = keep_finished.set(
-            f"that folder belongs to the run of {other}: give the settings it was run with, or another --runs"
+            f"that folder belongs to the run of {other}: give the settings it was run with{also}, or another --runs"
         )
         try:
             yield
         finally:
             keep_finished.reset(token)
-
-    def seeds(self, arm: Arm) -> list[int]:
-        """Training seeds of an arm; a model that is not trained has one cell only."""
-        return self.recipe.seeds if arm.train is not None or self.recipe.train is None else [0]
 
     @property
     def start_model(self) -> Path:
@@ -79,10 +91,6 @@ class Study:
     def checkpoint(self, arm: Arm, seed: int) -> Path:
         """The model that answers for an arm."""
         return self.made(arm.name, seed) / "train" if arm.train is not None else self.start_model
-
-    def examples(self, arm: Arm, seed: int) -> Path:
-        """The samples an arm trains on."""
-        return self.made(arm.data_arm, seed) / "synthesize"
 
     def train_seed(self, arm: Arm, seed: int) -> int:
         """The seed of an arm's training, its own for every arm."""

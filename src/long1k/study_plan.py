@@ -1,60 +1,25 @@
-"""What a recipe will train and ask: its model's shape, the lengths of every arm's samples, the questions.
-
-Samples that are made already are measured; those that are not are planned from targets and windows.
-"""
+"""What a recipe will train and ask: its model's shape, every arm's samples and steps, the questions, the layout."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from long1k.arms import Arm, optimiser_steps
 from long1k.errors import Long1kError, RecipeError
 from long1k.generation.base import Sampling
 from long1k.hardware import Machines
-from long1k.joining.spec import JoinSpec
 from long1k.jsonlines import expand_path
+from long1k.plan_lengths import Lengths, lengths_of
+from long1k.plan_questions import questions_of
 from long1k.planning.layouts import Found, bare, search
 from long1k.planning.setting import Setting
 from long1k.planning.shapes import ModelShape, known_shape, shape_of
-from long1k.recipe import Recipe, expand_arms, make_benchmarks, make_samplings
-from long1k.tables import MANIFEST, read_manifest
+from long1k.recipe import expand_arms, make_samplings
+from long1k.recipe_model import Recipe
 from long1k.training.config import TrainConfig
-
-# Of benchmarks whose file is not there yet, or lies on the hub.
-_QUESTIONS = {
-    "math500": 500, "aime": 30, "aime24": 30, "aime25": 30, "gpqa": 198, "amc": 83, "amc23": 40, "olympiadbench": 674,
-    "minerva": 272, "gsm8k": 1319,
-}  # fmt: skip
-PROMPT_TOKENS = 200  # assumed of a benchmark's question
-
-
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Tokens of an arm's samples: (tokens, how many samples), the longest there can be, and how it is known."""
-
-    counts: tuple[tuple[int, int], ...]
-    longest: int
-    known_by: str
-
-    @property
-    def samples(self) -> int:
-        """Number of samples."""
-        return sum(number for _, number in self.counts)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all samples."""
-        return sum(tokens * number for tokens, number in self.counts)
-
-    @property
-    def mean(self) -> float:
-        """Mean tokens of a sample."""
-        return self.tokens / max(1, self.samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +94,7 @@ def plan_study(recipe: Recipe, *, runs: Path, model: str | None = None, tokens: 
         if arm.train is None or not (arm.specs or arm.data_arm in known):
             continue
         limit = arm.train.max_tokens or shape.positions
-        known[arm.name] = _lengths(recipe, arm, known, runs, tokens, limit, notes)
+        known[arm.name] = lengths_of(recipe, arm, known, runs, tokens, limit, notes)
         made.append(_arm_plan(arm, known[arm.name], len(recipe.seeds), notes))
     if not made:
         raise RecipeError(f"{recipe.name} has no arm that trains", "plan a recipe with arms")
@@ -139,7 +104,7 @@ def plan_study(recipe: Recipe, *, runs: Path, model: str | None = None, tokens: 
         )
     models = sum(arm.seeds for arm in made) + sum(arm.train is None for arm in arms)
     return StudyPlan(
-        recipe.name, shape, made, recipe.train, _questions(recipe, notes), models, make_samplings(recipe), notes,
+        recipe.name, shape, made, recipe.train, questions_of(recipe, notes), models, make_samplings(recipe), notes,
     )  # fmt: skip
 
 
@@ -171,62 +136,6 @@ def _vocabulary(recipe: Recipe) -> int:
     return load_tokenizer(spec if spec.startswith("package:") else str(expand_path(spec))).vocab_size
 
 
-def _lengths(
-    recipe: Recipe,
-    arm: Arm,
-    known: Mapping[str, Lengths],
-    runs: Path,
-    tokens: int | None,
-    limit: int,
-    notes: list[str],
-) -> Lengths:
-    if tokens is not None:
-        return Lengths(((tokens, arm.planned_samples),), tokens, "--tokens")
-    folder = runs / (recipe.arms_of or recipe.name) / "arms" / arm.data_arm / f"seed-{recipe.seeds[0]}" / "synthesize"
-    if (folder / MANIFEST).is_file():
-        return measured_lengths(folder)
-    counts: list[tuple[int, int]] = []
-    longest = 0
-    for spec in arm.specs:
-        part, most, note = _planned(spec, known, limit)
-        counts += part
-        longest = max(longest, most)
-        if note is not None:
-            notes.append(f"{arm.name}: {note}")
-    return Lengths(tuple(counts), longest, "targets")
-
-
-def measured_lengths(folder: Path) -> Lengths:
-    """Lengths of the samples in a table that is there."""
-    manifest = read_manifest(folder)
-    found: list[int] = []
-    for name in manifest.files:
-        if name.startswith("part-") and name.endswith(".parquet"):
-            found += pq.read_table(folder / name, columns=["num_tokens"]).column("num_tokens").to_pylist()
-    if not found:
-        raise RecipeError(f"{folder} holds no samples", "synthesize them again, or give --tokens")
-    return Lengths(tuple((one, 1) for one in found), max(found), "samples")
-
-
-def _planned(spec: JoinSpec, known: Mapping[str, Lengths], limit: int) -> tuple[list[tuple[int, int]], int, str | None]:
-    """(tokens and numbers, longest, what was assumed) of a group of samples that is not made yet."""
-    if spec.target is not None:
-        return [(spec.target, spec.samples)], spec.target + spec.tolerance_tokens, None
-    if spec.window is not None:
-        low, high = spec.window
-        return [((low + high) // 2, spec.samples)], high, f"its window's middle, {(low + high) // 2:,} tokens, assumed"
-    for name in (spec.like, spec.extends):
-        if name is not None and name in known:
-            return [(round(known[name].mean), spec.samples)], known[name].longest, None
-    if spec.problems_of is not None and spec.problems_of in known:
-        whole = known[spec.problems_of]
-        mean = round(whole.tokens / spec.samples)
-        return [(mean, spec.samples)], whole.longest, f"as many tokens as {spec.problems_of}, {mean:,} each, assumed"
-    bounds = spec.where.thinking_tokens
-    most = limit if bounds is None or bounds[1] is None else min(limit, bounds[1])
-    return [(most, spec.samples)], most, f"lengths are known once the data is made; {most:,} tokens assumed (--tokens)"
-
-
 def _arm_plan(arm: Arm, lengths: Lengths, seeds: int, notes: list[str]) -> ArmPlan:
     train = arm.train
     assert train is not None
@@ -237,47 +146,6 @@ def _arm_plan(arm: Arm, lengths: Lengths, seeds: int, notes: list[str]) -> ArmPl
         steps = max(1, -(-round((train.epochs or 1) * rows) // train.batch_size))
         notes.append(f"{arm.name}: packed without a gap, {rows:,} rows")
     return ArmPlan(arm.name, lengths, train, steps, seeds)
-
-
-def _questions(recipe: Recipe, notes: list[str]) -> dict[str, int]:
-    """How many questions each benchmark asks; assumed where its file is not there."""
-    found = {}
-    for name, spec in recipe.benchmarks.items():
-        kind = str(spec.get("type"))
-        on_hub = spec.get("path") is None and not spec.get("subset")
-        if on_hub and kind in _QUESTIONS:  # planning asks no network
-            found[name] = min(int(spec.get("limit") or _QUESTIONS[kind]), _QUESTIONS[kind])
-            continue
-        try:
-            found[name] = sum(1 for _ in make_benchmarks({name: spec})[0][1].load())
-        except Long1kError:
-            if kind == "multi":
-                prompts = _prompts(spec)
-                if prompts is not None:
-                    found[name] = prompts
-                    notes.append(f"{name}: its file is not there; {prompts} prompts of several questions assumed")
-                    continue
-            if kind not in _QUESTIONS:
-                notes.append(f"{name}: its file is not there, so its questions are not counted")
-                continue
-            found[name] = int(spec.get("limit") or _QUESTIONS[kind])
-            notes.append(f"{name}: its file is not there; {found[name]} questions assumed")
-    return found
-
-
-def _prompts(spec: Mapping[str, Any]) -> int | None:
-    """Prompts of a multi benchmark whose file is not there; None where its questions are not known either."""
-    of, k = spec.get("of") or {}, spec.get("k", 2)
-    known = _QUESTIONS.get(str(of.get("type")))
-    if known is None:
-        return None
-    least, most = (k, k) if isinstance(k, int) else (int(k[0]), int(k[1]))
-    questions = min(int(of.get("limit") or known), known)
-    prompts = 0
-    for one in range(least, most + 1):
-        groups = questions // one if spec.get("leftover") == "drop" else -(-questions // one)
-        prompts += groups * (one if spec.get("design") == "rotated" else 1)
-    return prompts
 
 
 def setting_of(train: TrainConfig, lengths: Sequence[int], nproc: int, nnodes: int, device: str) -> Setting:

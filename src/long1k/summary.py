@@ -12,8 +12,9 @@ from long1k.errors import DataError
 from long1k.rows import Score
 from long1k.scored import joined
 from long1k.tables import Manifest, iter_table
+from long1k.wide import WIDTH
 
-WIDTH = 100
+_LONGEST_NAME = 38  # of an arm whose figures stand beside its name
 
 
 def rows_line(manifest: Manifest) -> str:
@@ -245,6 +246,13 @@ def _interval(i: Mapping[str, Any], signed: bool = False) -> str:
     return f"{text} [{100 * i['low']:{sign}.1f}, {100 * i['high']:{sign}.1f}]"
 
 
+def beside(start: str, values: Sequence[str]) -> list[str]:
+    """A start and equally wide values after it, as many a line as there is room for."""
+    room = max(1, (WIDTH - len(start) + 1) // (len(values[0]) + 1)) if values else 1
+    rows = [" ".join(values[at : at + room]) for at in range(0, len(values), room)] or [""]
+    return [f"{start}{rows[0]}".rstrip(), *(" " * len(start) + row for row in rows[1:])]
+
+
 def study_summary(root: Path) -> str:
     """The table of arms × seeds, the fit, the contrasts and the verdict of a finished study."""
     findings = json.loads((root / "analyze" / "findings.json").read_text())
@@ -254,16 +262,20 @@ def study_summary(root: Path) -> str:
             f"\n{b['benchmark']}: {b['questions']} questions, "
             f"accuracy in % [{100 * findings['confidence']:.0f} % interval]"
         )
-        width = max(len(a["name"]) for a in b["arms"])
+        width = min(_LONGEST_NAME, max(len(a["name"]) for a in b["arms"]))
         lines.append(f"  {'arm':<{width}} {'tokens':>7} {'samples':>8} {'trained on':>12}  {'mean':<20} by seed")
         for a in b["arms"]:
             training = a["training"]
-            seeds = " ".join(f"{100 * value:5.1f}" for value in a["accuracy_by_seed"].values())
+            seeds = [f"{100 * value:5.1f}" for value in a["accuracy_by_seed"].values()]
             tokens = f"{a['target_tokens']:,}" if a["target_tokens"] else "–"
-            lines.append(
-                f"  {a['name']:<{width}} {tokens:>7} {training.get('samples', 0):>8,} "
-                f"{training.get('tokens', 0):>12,}  {_interval(a['accuracy']):<20} {seeds}"
+            name = a["name"]
+            if len(name) > width:  # its figures stand below it
+                lines, name = [*lines, f"  {name}"], ""
+            start = (
+                f"  {name:<{width}} {tokens:>7} {training.get('samples', 0):>8,} "
+                f"{training.get('tokens', 0):>12,}  {_interval(a['accuracy']):<20} "
             )
+            lines += beside(start, seeds)
         if b["law"]:
             law = b["law"]
             lines.append(

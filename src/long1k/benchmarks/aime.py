@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from long1k.benchmarks import golds
-from long1k.benchmarks.stored import Row, StoredBenchmark, StoredConfig
+from long1k.benchmarks.stored import Row, StoredBenchmark
+from long1k.benchmarks.stored_config import StoredConfig
 from long1k.errors import DataError
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from long1k.benchmarks import golds
-from long1k.benchmarks.stored import Row, StoredBenchmark, StoredConfig
+from long1k.benchmarks.stored import Row, StoredBenchmark
+from long1k.benchmarks.stored_config import StoredConfig
 
 
 class AmcConfig(StoredConfig):

@@ -11,7 +11,8 @@ import re
 from pydantic import Field
 
 from long1k.benchmarks import golds
-from long1k.benchmarks.stored import Asked, LeftOut, Row, StoredBenchmark, StoredConfig
+from long1k.benchmarks.stored import Asked, LeftOut, Row, StoredBenchmark
+from long1k.benchmarks.stored_config import StoredConfig
 from long1k.errors import DataError
 
 LETTERS = "ABCD"

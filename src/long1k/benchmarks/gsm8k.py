@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from long1k.benchmarks import golds
-from long1k.benchmarks.stored import Asked, LeftOut, Row, StoredBenchmark, StoredConfig
+from long1k.benchmarks.stored import Asked, LeftOut, Row, StoredBenchmark
+from long1k.benchmarks.stored_config import StoredConfig
 
 
 class Gsm8kConfig(StoredConfig):

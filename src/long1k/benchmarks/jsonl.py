@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from long1k.benchmarks.stored import StoredBenchmark, StoredConfig
+from long1k.benchmarks.stored import StoredBenchmark
+from long1k.benchmarks.stored_config import StoredConfig
 
 
 class JsonlBenchmarkConfig(StoredConfig):

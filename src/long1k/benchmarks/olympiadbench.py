@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from long1k.benchmarks import golds
-from long1k.benchmarks.stored import Asked, LeftOut, Row, StoredBenchmark, StoredConfig
+from long1k.benchmarks.stored import Asked, LeftOut, Row, StoredBenchmark
+from long1k.benchmarks.stored_config import StoredConfig
 
 _IMAGE = re.compile(r"<image_?\d*>|!\[[^\]]*\]\(")
 

@@ -10,15 +10,11 @@ not their square.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from long1k.curation.bands import choose_bands, slots_needed, slots_of_band
 from long1k.curation.sketch import BASE, U64, mix
 
-MISS = 1e-3  # a pair just at the threshold stays unseen with this probability at most
-MAX_BANDS = 64
-MAX_BAND_SLOTS = 8  # more would only cost bands: at a similarity of 0.3, 8 slots agree once in 15,000 pairs
 MAX_LEADERS = 64  # a row is compared with so many unlike rows of one bucket; its other bands go on
 SMALL_BUCKET = 6
 _KEY_ROWS = 1 << 11  # signatures read at a time: they stay in the cache for all slots
@@ -72,30 +68,6 @@ def exact_keepers(ids: np.ndarray) -> np.ndarray:
     return result
 
 
-def choose_bands(num_perm: int, threshold: float) -> tuple[int, int]:
-    """(number of bands, slots of each): the most selective bands that miss a pair with probability ``MISS`` at most.
-
-    A pair that agrees in just the needed share of slots agrees in all slots of a random band with
-    the hypergeometric probability of drawing agreeing slots only.
-    """
-    need = _need(num_perm, threshold)
-    if need == num_perm:
-        return 1, num_perm
-    best = (MAX_BANDS, 1)
-    hit = 1.0
-    for slots in range(1, min(MAX_BAND_SLOTS, need) + 1):
-        hit *= (need - slots + 1) / (num_perm - slots + 1)
-        bands = math.ceil(math.log(MISS) / math.log1p(-hit))
-        if bands <= MAX_BANDS:
-            best = (bands, slots)
-    return best
-
-
-def _need(num_perm: int, threshold: float) -> int:
-    """Slots that must agree."""
-    return max(1, math.ceil(threshold * num_perm - 1e-9))
-
-
 def _columns(ids: np.ndarray) -> np.ndarray:
     """Ids as uint64 columns; bytes are padded with zeros to whole columns."""
     if ids.dtype.kind == "S":
@@ -120,7 +92,7 @@ class _Search:
         self.groups = groups
         self.seed = seed
         self.count, self.num_perm = signatures.shape
-        self.need = _need(self.num_perm, threshold)
+        self.need = slots_needed(self.num_perm, threshold)
         self.bands = choose_bands(self.num_perm, threshold)
         self.comparisons = 0
         self.rounds = 0
@@ -173,7 +145,7 @@ class _Search:
         bands, slots = self.bands
         for first in range(0, bands, _BANDS_AT_ONCE):
             chosen = [
-                _slots_of_band(band, slots, self.num_perm, self.seed)
+                slots_of_band(band, slots, self.num_perm, self.seed)
                 for band in range(first, min(first + _BANDS_AT_ONCE, bands))
             ]
             for key in self._keys(rows, chosen):
@@ -296,12 +268,6 @@ def _sizes(bucket: np.ndarray) -> np.ndarray:
     starts = np.flatnonzero(np.append(True, bucket[1:] != bucket[:-1])) if len(bucket) else np.empty(0, dtype=np.int64)
     sizes = np.diff(np.append(starts, len(bucket)))
     return np.repeat(sizes, sizes)
-
-
-def _slots_of_band(band: int, slots: int, num_perm: int, seed: int) -> np.ndarray:
-    """The slots of a band: a random choice that no library's generator can change."""
-    draw = np.arange(num_perm, dtype=U64) + U64((band << 32) + (seed << 44) & 0xFFFFFFFFFFFFFFFF)
-    return np.argsort(mix(mix(draw)), kind="stable")[:slots]
 
 
 def _decide(edges: np.ndarray, result: np.ndarray) -> None:

@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from long1k.grading.closed import MAX_CHARS, Value, compare_values, evaluate
+from long1k.grading.expressions import MAX_CHARS, evaluate
 from long1k.grading.normalize import normalize
+from long1k.grading.values import Value, compare_values
 
 _MAX_PIECES = 16
 _RELATION = re.compile(r"<|>|\\(?:le|ge|ne)(?![A-Za-z])")

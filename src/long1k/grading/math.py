@@ -16,18 +16,10 @@ from long1k.grading.base import Case, Grade, grade_by_rule
 from long1k.grading.choice import choice_letter
 from long1k.grading.closed import compare
 from long1k.grading.intervals import compare_as_sets
-from long1k.grading.normalize import (
-    MAX_ANSWER_CHARS,
-    Parts,
-    in_powers,
-    in_radians,
-    measure,
-    normalize,
-    prepare,
-    rational,
-    split,
-)
+from long1k.grading.normalize import MAX_ANSWER_CHARS, Parts, normalize, prepare, rational, split
+from long1k.grading.notation import in_powers, in_radians
 from long1k.grading.pool import GraderPool, Verdict
+from long1k.grading.units import measure
 
 __all__ = ["MathGrader", "Verdict", "decide", "normalize"]
 

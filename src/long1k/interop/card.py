@@ -16,7 +16,8 @@ import yaml
 
 from long1k import __version__
 from long1k.errors import DataError
-from long1k.interop.export import REJECTED, ExportConfig, row_schema
+from long1k.interop.export import REJECTED
+from long1k.interop.export_config import ExportConfig, row_schema
 from long1k.interop.facts import UNKNOWN, data_files, table_facts, unknown_licenses, without_paths
 from long1k.rows import Example, Trace
 from long1k.tables import Manifest, digest_json, read_manifest, write_atomic

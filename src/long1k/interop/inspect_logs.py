@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from long1k.chat import SplitAnswer
 from long1k.interop.inspect_reading import (
     MOST,
     content_of,
@@ -23,18 +22,10 @@ from long1k.interop.inspect_reading import (
     text_of,
 )
 from long1k.interop.inspect_writing import scores_of, write_log
-from long1k.interop.outcomes import (
-    PROVENANCE,
-    About,
-    ForeignRow,
-    Outcome,
-    Scored,
-    bad_row,
-    joined,
-    provenance_of,
-)
+from long1k.interop.outcomes import PROVENANCE, About, ForeignRow, Outcome, Scored, bad_row, joined, provenance_of
 from long1k.jsonlines import BadRow
 from long1k.rows import content_id
+from long1k.thinking import SplitAnswer
 
 _VERDICTS = {"C": True, "I": False, "N": False}
 

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from long1k.chat import SplitAnswer
 from long1k.errors import DataError
 from long1k.interop.outcomes import (
     PROVENANCE,
@@ -31,6 +30,7 @@ from long1k.interop.outcomes import (
     task_of,
 )
 from long1k.jsonlines import BadRow
+from long1k.thinking import SplitAnswer
 
 _BATCH_ROWS = 64
 _MAX_LITERAL_CHARS = 4 << 20

@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import TypeAdapter
 
-from long1k.chat import SplitAnswer, split_thinking
 from long1k.jsonlines import BadRow, half_surrogate
 from long1k.rows import Prediction, Score, content_id, to_dict
+from long1k.thinking import SplitAnswer, split_thinking
 
 PROVENANCE = "long1k"
 """The key under which an export holds what its format has no place for, as one JSON text a sample."""

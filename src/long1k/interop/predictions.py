@@ -9,12 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from long1k.chat import split_thinking
 from long1k.errors import DataError, RecipeError
 from long1k.interop.outcomes import as_label
 from long1k.jsonlines import BadRow, field_name, half_surrogate, read_json_lines
 from long1k.rows import Prediction, Reject, content_id
 from long1k.tables import PART_ROWS, Manifest, TableWriter, file_digest, fingerprint, is_current, read_manifest
+from long1k.thinking import split_thinking
 
 STAGE = "import-predictions/3"
 _FIELDS = ("question", "answer", "response", "sample", "label", "benchmark", "finish_reason")

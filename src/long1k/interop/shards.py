@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from long1k.chat import Chat
 from long1k.errors import DataError, IncompleteError, Long1kError
-from long1k.interop.formats import Parsed, Refusal, read_row, restore
+from long1k.interop.formats import Refusal
+from long1k.interop.formats_reading import Parsed, read_row, restore
 from long1k.interop.tokenized import from_tokenized
 from long1k.jsonlines import BadRow, read_json_lines, unstorable
 from long1k.rows import Example, Reject, content_id

@@ -8,7 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from long1k.chat import Chat
-from long1k.interop.formats import PROVENANCE, Parsed, Refusal, parse_chatml, provenance_of, read_row
+from long1k.interop.formats import PROVENANCE, Refusal, provenance_of
+from long1k.interop.formats_reading import Parsed, parse_chatml, read_row
 from long1k.rows import Example, to_dict
 
 IGNORED = -100  # the label that PyTorch's cross-entropy skips

@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice, pairwise, permutations
 from statistics import median_low
 
 from long1k.chat import Chat
-from long1k.joining.dependent import carried_options, integer_answer, refer, refer_symbol
+from long1k.joining.arrange import Arrangement, arrange, options_of
 from long1k.joining.exact import choose_sum, middle
 from long1k.joining.lengths import Part
-from long1k.joining.linkers import BANKS, Options, choose, linker_options
-from long1k.joining.render import Joined, Pieces, join, join_tries, stated_answer
+from long1k.joining.linkers import BANKS, choose
+from long1k.joining.render import Joined, join, join_tries
 from long1k.joining.spec import JoinSpec
-from long1k.joining.steps import derange, shuffle_steps
 from long1k.rows import Example, Trace, content_id
 
 _ADJUSTMENTS = 6
-_ORDERS = 24  # orders of a dependent sample that are tried
 _LONGEST_WALK = 64  # characters on either side of a cut in which the exact length is sought
 
 MEASURED = 9  # traces that the tokens beyond the parts are measured on
 
 Made = tuple[Example, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is decided about a sample before its linking words: who, in what order, with which texts."""
-
-    members: tuple[Trace, ...]
-    options: Options  # in the order of the thinkings
-    order: tuple[int, ...]
-    thinkings: tuple[str, ...] | None = None
-    questions: tuple[Pieces, ...] | None = None
 
 
 def measured_places(count: int) -> list[int]:
@@ -49,7 +34,7 @@ def measured_places(count: int) -> list[int]:
 
 
 class Builder:
-    """The maker of one group's samples (see ``fit.Maker``).
+    """The maker of one group's samples (see ``fitter.Maker``).
 
     Args:
         traces: the trace of each part's index.
@@ -71,12 +56,12 @@ class Builder:
 
     def build(self, parts: Sequence[Part], rng: random.Random) -> Made | None:
         """(sample, tokens) of the parts, linking words drawn by chance; None if they cannot be joined."""
-        plan = self._plan([self.traces[part.index] for part in parts], rng)
+        plan = arrange(self.spec, [self.traces[part.index] for part in parts], rng)
         return None if plan is None else self._render(plan, choose(plan.options, rng))
 
     def adjust(self, parts: Sequence[Part], rng: random.Random, tokens: int) -> Made | None:
         """The sample that ``build`` makes of the same arguments, with linking words that bring it to ``tokens``."""
-        plan = self._plan([self.traces[part.index] for part in parts], rng)
+        plan = arrange(self.spec, [self.traces[part.index] for part in parts], rng)
         if plan is None:
             return None
         lengths = [[self._tokens(text) for text in place] for place in plan.options]
@@ -108,7 +93,7 @@ class Builder:
     def _middle(self, num_parts: int) -> tuple[int, int]:
         """(middle, reach) of the tokens that the linking words of so many parts can have."""
         if num_parts not in self._middles:
-            options = self._options(range(num_parts))
+            options = options_of(self.spec, range(num_parts))
             self._middles[num_parts] = middle([[self._tokens(text) for text in place] for place in options])
         return self._middles[num_parts]
 
@@ -119,11 +104,11 @@ class Builder:
         """
         rng = random.Random(0)
         members = [self.traces[part.index] for part in parts]
-        plan = self._plan(members, rng)
+        plan = arrange(self.spec, members, rng)
         if plan is None and self.spec.mode == "dependent" and self.spec.linkers == "micro":
             # Few pairs of symbols fit together; to estimate a length any two will do.
             order = tuple(range(len(members)))
-            plan = _Plan(tuple(members), self._options(order), order)
+            plan = Arrangement(tuple(members), options_of(self.spec, order), order)
         linkers = choose(plan.options, rng) if plan is not None else ()
         made = self._render(plan, linkers) if plan is not None else None
         if made is None:
@@ -159,72 +144,7 @@ class Builder:
         base = two
         self._step = lambda count: one if count < 2 else round(base + step * (count - 2))
 
-    # --- what a mode does
-
-    def _options(self, order: Sequence[int]) -> Options:
-        options = linker_options(self.spec.bank, order, again=self.spec.mode == "same_problem")
-        return (("",), *options[1:]) if self.spec.layout == "turns" else options  # a first turn opens with no words
-
-    def _plan(self, members: Sequence[Trace], rng: random.Random) -> _Plan | None:
-        mode, num = self.spec.mode, len(members)
-        order = tuple(range(num))
-        if mode == "dependent":
-            return self._chained(members) if self.spec.linkers == "micro" else self._dependent(members, rng)
-        if mode == "same_problem":
-            return _Plan(tuple(members), self._options(order), order)
-        thinkings = None
-        if mode == "shuffled_parts":
-            order = derange(num, rng)
-        elif mode == "shuffled_steps":
-            shuffled = [shuffle_steps(trace.thinking, rng) for trace in members]
-            if any(text is None for text in shuffled):
-                return None
-            thinkings = tuple(text or "" for text in shuffled)
-        return _Plan(tuple(members), self._options(order), order, thinkings)
-
-    def _chained(self, members: Sequence[Trace]) -> _Plan | None:
-        """In the micro-world: each problem but the first begins with the answer of the one before it."""
-        for order in islice(permutations(members), _ORDERS):
-            questions: list[Pieces] = [(("question", order[0].question),)]
-            for part, (earlier, trace) in enumerate(pairwise(order), start=1):
-                found = refer_symbol(trace.question, stated_answer(earlier), part)
-                if found is None or earlier.correct is not True or trace.correct is not True:
-                    break
-                questions.append(found)
-            else:
-                places = tuple(range(len(order)))
-                return _Plan(order, self._options(places), places, questions=tuple(questions))
-        return None
-
-    def _dependent(self, members: Sequence[Trace], rng: random.Random) -> _Plan | None:
-        """Each problem but the first uses the answer of the one before it; the first order that allows it."""
-        for at, order in enumerate(permutations(members)):
-            if at == _ORDERS:
-                break
-            questions: list[Pieces] = [(("question", order[0].question),)]
-            options = list(self._options(range(len(order))))
-            used: set[str] = set()
-            for part, (earlier, trace) in enumerate(pairwise(order), start=1):
-                given = integer_answer(stated_answer(earlier))
-                # Both the stated and the gold answer: the sum that is written must be true.
-                if given is None or integer_answer(earlier.answer) != given:
-                    break
-                if earlier.correct is not True or trace.correct is not True:
-                    break
-                found = refer(trace.question, f"{trace.thinking}\n{trace.solution}", given, part, rng, frozenset(used))
-                if found is None:
-                    break
-                used.add(found.symbol)
-                questions.append(
-                    (("reference", found.definition), ("question", trace.question[: found.start]),
-                     ("reference", found.written), ("question", trace.question[found.end :]))
-                )  # fmt: skip
-                options[part] = carried_options(found, part, part + 1)
-            else:
-                return _Plan(order, tuple(options), tuple(range(len(order))), questions=tuple(questions))
-        return None
-
-    def _render(self, plan: _Plan, linkers: Sequence[str]) -> Made | None:
+    def _render(self, plan: Arrangement, linkers: Sequence[str]) -> Made | None:
         """The sample of a plan and its linking words, counted whole."""
         spec, members, style = self.spec, plan.members, self.chat.style
         by_part = [""] * len(members)
@@ -277,7 +197,7 @@ class Builder:
         """
 
         def made(chars: int) -> Made | None:
-            plan = _Plan((trace,), (("",),), (0,), thinkings=(trace.thinking[:chars],))
+            plan = Arrangement((trace,), (("",),), (0,), thinkings=(trace.thinking[:chars],))
             return self._render(plan, ("",))
 
         def tokens(chars: int) -> int:

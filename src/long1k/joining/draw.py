@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from long1k.joining.build import Builder, Made
 from long1k.joining.coverage import Lengths
 from long1k.joining.dependent import integer_answer, replaceable
-from long1k.joining.fit import Aim, Fitter, Request, fit, fit_each
+from long1k.joining.fit import fit, fit_each
+from long1k.joining.fitter import Aim, Fitter, Request
 from long1k.joining.lengths import LengthPool, Part
 from long1k.joining.render import stated_answer
 from long1k.joining.spec import JoinSpec

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from long1k.chat import ThinkingStyle
 from long1k.grading.extract import extract_answer, extract_parts
 from long1k.joining.linkers import BANKS
 from long1k.labels import APART, part_label
 from long1k.rows import Message, Span, Trace
+from long1k.thinking import ThinkingStyle
 
 Pieces = tuple[tuple[str, str], ...]  # a question taken apart: (kind of span, text), in order
 

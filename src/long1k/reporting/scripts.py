@@ -20,7 +20,7 @@ from markupsafe import Markup
 WEB = Path(__file__).resolve().parent / "web"
 # In this order: later ones use what the earlier define on `window.long1k`.
 OWN_SCRIPTS = (
-    "core.js", "page.js", "charts.js", "tables.js", "reader-data.js", "reader-math.js", "reader-text.js",
+    "core.js", "page.js", "charts.js", "forms.js", "tables.js", "reader-data.js", "reader-math.js", "reader-text.js",
     "reader-list.js", "reader-view.js", "reader-filters.js", "reader.js",
 )  # fmt: skip
 OWN_STYLES = ("style.css", "reader.css")

@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from long1k.chunks import RowChunk
 from long1k.errors import DataError
 from long1k.files import LocalFile, Place, find_files
 from long1k.hub import HubData, fetch, hub_errors, resolve, stream
 from long1k.jsonlines import MAX_ROW_BYTES, BadRow, expand_path
-from long1k.readers import RowChunk, column_names, row_chunks
+from long1k.readers import column_names, row_chunks
 from long1k.rows import canonical_json
 from long1k.sources.raw import RawTrace
 from long1k.sources.shapes import Unusable

@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import log2
 from typing import Any
 
-from long1k.paper import Experiment, Point, experiment, load_paper, points
+from long1k.paper import Experiment, Point, experiment, load_paper, published_points
 from long1k.statistics.forms import LINE
 from long1k.statistics.paired import holm
 from long1k.statistics.proportions import Difference, clopper_pearson, difference, possible_runs, wilson
@@ -46,7 +46,7 @@ def _ladder(name: str, found: Experiment) -> Finding:
     """Points over known lengths: the line, the other shapes, the steps from rung to rung."""
     lines, laws = [], {}
     for benchmark in found.benchmarks:
-        figures = points(name, benchmark)
+        figures = published_points(name, benchmark)
         lengths = [float(figure.tokens or 0) for figure in figures]
         law = fit_points(
             lengths, [figure.accuracy for figure in figures], figures[0].num_questions,
@@ -115,7 +115,7 @@ def _levels(name: str, found: Experiment) -> Finding:
         lines += ["", f"{benchmark}"]
         note = found.benchmark_notes.get(benchmark)
         lines += [] if note is None else [f"  note: {note}"]
-        figures = points(name, benchmark)
+        figures = published_points(name, benchmark)
         lines += [f"  {f.arm}: {100 * f.accuracy:.2f} {_wilson(f)}" for f in figures]
         lines += _steps_up(figures)
         lines.append(f"  {_turn_line(figures, [float(f.level or 0) for f in figures], 'a level', 'level')}")
@@ -129,7 +129,7 @@ def _levels(name: str, found: Experiment) -> Finding:
 def _steps(name: str, found: Experiment) -> Finding:
     """Two lengths at equal steps: the gap, and whether tokens trained on would explain it as well."""
     benchmark = found.benchmarks[0]
-    figures = points(name, benchmark)
+    figures = published_points(name, benchmark)
     lines = ["", f"{benchmark}: {'steps':>5} {'1.5k':>6} {'12k':>6}  12k − 1.5k"]
     short = {figure.steps: figure for figure in figures if figure.tokens == 1500}
     long = {figure.steps: figure for figure in figures if figure.tokens == 12000}
@@ -176,7 +176,7 @@ def _pairs(name: str, found: Experiment) -> Finding:
     """Easy against hard at one length: is there a difference, and how large could it be?"""
     lines: list[str] = []
     for benchmark in found.benchmarks:
-        figures = points(name, benchmark)
+        figures = published_points(name, benchmark)
         for model in dict.fromkeys(figure.model for figure in figures):
             easy, hard = (figure for figure in figures if figure.model == model)
             d = difference(easy.accuracy, hard.accuracy, easy.num_questions, CONFIDENCE)
@@ -193,7 +193,7 @@ def _table(name: str, found: Experiment) -> Finding:
     lines: list[str] = []
     cells: list[tuple[str, Point, Difference]] = []
     for benchmark in found.benchmarks:
-        figures = points(name, benchmark)
+        figures = published_points(name, benchmark)
         ours = next(figure for figure in figures if figure.arm == _OURS)
         heads = ("model", "%", "Wilson", "exact", "Long1K − it, independent")
         lines += ["", f"{benchmark}, {ours.num_questions} questions"]

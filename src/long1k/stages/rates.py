@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from long1k.errors import DataError
-from long1k.grading.closed import MAX_CHARS
+from long1k.grading.expressions import MAX_CHARS
 from long1k.grading.math import decide
 from long1k.grading.normalize import normalize
 from long1k.rows import STATUSES

@@ -31,7 +31,7 @@ from long1k.stages.analyze.law import amount, law_lines, law_of, num_terms, pred
 from long1k.stages.analyze.ledger import ledger_of
 from long1k.stages.analyze.outputs import outputs_of
 from long1k.stages.analyze.published import published_of
-from long1k.stages.analyze.tests import correct, variance_of
+from long1k.stages.analyze.tests import correct, family_words, variance_of
 from long1k.statistics.rates import crossed_mean
 from long1k.statistics.verdict import verdict
 from long1k.tables import (
@@ -119,7 +119,7 @@ def analyze(
         else:
             analyzed.append(made)
     benchmarks = [one.entry for one in analyzed]
-    correct(benchmarks)  # the tests of all benchmarks together; only then can a verdict speak of them
+    tests = correct(benchmarks)  # the tests of all benchmarks together; only then can a verdict speak of them
     beside = [beside_of(name, benchmarks, confidence) for name in paper]
     for one in analyzed:
         entry = one.entry
@@ -147,8 +147,8 @@ def analyze(
         findings["notes"] = [
             *findings.get("notes", []),
             f"Every interval stands for one comparison. Of {comparisons} comparisons and gains where nothing differs, "
-            f"about {(1 - confidence) * comparisons:.1g} would exclude zero by chance; the corrected p of a comparison "
-            "of two arms allows for all of those (Holm), not for the gains a doubling.",
+            f"about {(1 - confidence) * comparisons:.1g} would exclude zero by chance."
+            + family_words(benchmarks, tests, budgets["forced"] if budgets else ()),
         ]
     findings["verdict"] = [line for b in benchmarks for line in b["verdict"]] + empty + data_verdict(findings)
     findings["verdict"] += at_equal_tokens["verdict"] if at_equal_tokens is not None else []

@@ -39,11 +39,9 @@ def compare(
     if not shared:
         return None
     a, b = _of(left, shared), _of(right, shared)
-    flat, over = left.flat and right.flat, "questions (one training seed: none over seeds)"
-    if not flat and _settled(a) and _settled(b) and not parts_of([a, b], [1.0, -1.0]).varies:
-        # Outputs and seeds agree on every question, and all questions on the difference: one verdict a question.
-        a, b, flat, over = a[:1], b[:1], True, "questions (seeds and outputs agree on every one)"
-    made = _flat(a, b, confidence, margin, over) if flat else _crossed(name, a, b, left, right, confidence, margin)
+    made = one_verdict(a, b, left.flat and right.flat, confidence, margin)
+    if made is None:
+        made = _crossed(name, a, b, left, right, confidence, margin)
     return made | {"left_out": len(left.questions) + len(right.questions) - 2 * len(shared)}
 
 
@@ -59,7 +57,22 @@ def _settled(y: Array) -> bool:
     return bool(np.isin(y, (0.0, 1.0)).all() and (y == y[0]).all())
 
 
-def _flat(a: Array, b: Array, confidence: float, margin: float | None, over: str) -> dict[str, Any]:
+def one_verdict(
+    a: Array, b: Array, flat: bool, confidence: float, margin: float | None = None
+) -> dict[str, Any] | None:
+    """Left minus right where each arm has one verdict a question: Tango's interval and McNemar's test; else None.
+
+    Args:
+        a, b: grades of the left and the right arm, shape (seeds, questions), the same questions.
+        flat: both arms gave one output a question, of one seed.
+        margin: of equivalence, 0 to 1.
+    """
+    over = "questions (one training seed: none over seeds)"
+    if not flat:
+        if not (_settled(a) and _settled(b)) or parts_of([a, b], [1.0, -1.0]).varies:
+            return None
+        # Outputs and seeds agree on every question, and all questions on the difference: one verdict a question.
+        over = "questions (seeds and outputs agree on every one)"
     flips = mcnemar(a[0], b[0])
     counts = flips.both, flips.only_a, flips.only_b, flips.neither
     total = sum(counts)
@@ -125,6 +138,24 @@ def correct(benchmarks: Sequence[dict[str, Any]]) -> int:
     for name, p in holm({name: test["p"] for name, test in tests.items()}).items():
         tests[name] |= {"p_holm": p, "comparisons": len(tests)}
     return len(tests)
+
+
+def family_words(benchmarks: Sequence[dict[str, Any]], tests: int, forced: Sequence[str]) -> str:
+    """Which comparisons a corrected p allows for; empty where nothing is corrected.
+
+    Args:
+        tests: their number (see ``correct``).
+        forced: benchmarks that ask the same questions again, under a budget of tokens.
+    """
+    if tests < 2:
+        return ""
+    tested = [one["benchmark"] for one in benchmarks if any(c["test"]["p"] is not None for c in one["contrasts"])]
+    under = [name for name in tested if name in forced]
+    names = ", ".join(tested) + (f" ({', '.join(under)} under a budget, counted like any other)" if under else "")
+    return (
+        f" A corrected p is Holm's over the {tests} tests of two arms on {names}: one family; gains a doubling and "
+        "comparisons at equal tokens have intervals only and are not in it."
+    )
 
 
 def variance_of(grades: Grades) -> dict[str, Any] | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,19 @@ import pyarrow as pa
 from long1k.chat import Chat
 from long1k.curation.config import CollectConfig
 from long1k.curation.decontaminate import BenchmarkIndex
-from long1k.curation.lint import lint_text, lint_trace, lint_unicode
-from long1k.curation.normalize import Fault, Parts, check_parts, split_response
+from long1k.curation.normalize import Fault
 from long1k.curation.sketch import sketch_flat, sketch_questions
-from long1k.grading.extract import extract_answer, extract_parts
+from long1k.grading.extract import extract_answer
 from long1k.grading.math import MathGrader
 from long1k.jsonlines import BadRow
-from long1k.rows import Reject, Trace, content_id, to_arrow, to_dict
+from long1k.rows import Reject, Trace, content_id, to_arrow
 from long1k.sources.raw import Chunk, RawTrace
+from long1k.stages.collect.candidates import Candidate, candidate_of, problem_id_of, with_gold
+from long1k.stages.collect.rejects import escaped, make_reject
+from long1k.stages.collect.verify import verify
 from long1k.tables import write_parquet
 from long1k.tokens import load_tokenizer
 
-_EVIDENCE = 500
-_ROW = 4000
 KEY_BYTES = 10  # of an id's hash: see content_id
 
 
@@ -55,14 +54,6 @@ class PartJob:
 
     def __str__(self) -> str:
         return f"part {self.index} ({self.source})"
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A raw row whose text is in order."""
-
-    raw: RawTrace
-    parts: Parts
 
 
 class _Tools:
@@ -137,7 +128,7 @@ def _curate(
     """Traces, rejected rows, (problem id, right or not) of every attempt, and signatures of the traces."""
     config = context.config
     rejected: list[Reject] = []
-    candidates: list[_Candidate] = []
+    candidates: list[Candidate] = []
     attempts: list[tuple[str, bool]] = []
 
     def reject(raw: RawTrace | BadRow, reason: str, evidence: str) -> None:
@@ -146,15 +137,15 @@ def _curate(
         if isinstance(raw, RawTrace):
             attempts.append((problem_id_of(raw), False))
 
-    for raw in map(_with_gold, rows):
-        found = _candidate(raw, tools.chat, config)
+    for raw in map(with_gold, rows):
+        found = candidate_of(raw, tools.chat, config)
         if isinstance(found, Fault):
             reject(raw, found.reason, found.evidence)
         else:
             candidates.append(found)
     candidates = _decontaminated(candidates, tools, config, reject)
-    checked: list[tuple[_Candidate, bool | None]] = []
-    for candidate, verdict, fault in _verify(candidates, config, tools.grader):
+    checked: list[tuple[Candidate, bool | None]] = []
+    for candidate, verdict, fault in verify(candidates, config, tools.grader):
         if verdict is not None:  # what could not be judged counts neither way
             attempts.append((problem_id_of(candidate.raw), verdict))
         if fault is not None:
@@ -173,76 +164,7 @@ def _curate(
     return traces, rejected, attempts, signatures
 
 
-def _with_gold(raw: RawTrace | BadRow) -> RawTrace | BadRow:
-    """A row whose gold answer stands at the end of a worked solution: taken out of it."""
-    if isinstance(raw, BadRow) or raw.answer is not None or raw.gold_solution is None:
-        return raw
-    found = extract_answer(raw.gold_solution)
-    return raw if found is None else replace(raw, answer=found.value)
-
-
-def make_reject(source: str, row: RawTrace | BadRow, reason: str, evidence: str) -> Reject:
-    """A row of ``rejected``: texts shortened, and only characters that can be stored."""
-    if isinstance(row, BadRow):
-        text = row.row
-    else:
-        text = json.dumps({k: v for k, v in asdict(row).items() if v not in (None, ())}, ensure_ascii=True)
-    return Reject(reason, _storable(evidence)[:_EVIDENCE], source, _plain(row.source_row), _storable(text)[:_ROW])
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\\0")
-
-
-def _plain(text: str) -> str:
-    """A text that can be stored: half surrogates written out."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def problem_id_of(raw: RawTrace) -> str:
-    """The content hash of a problem: its question, without surrounding white space."""
-    return content_id("p", raw.question.strip())
-
-
-def _candidate(raw: RawTrace | BadRow, chat: Chat, config: CollectConfig) -> _Candidate | Fault:
-    """A raw row with its text taken apart and linted, or its first fault."""
-    if isinstance(raw, BadRow):
-        return Fault(raw.reason, raw.evidence)
-    for name in ("question", "answer", "response", "thinking", "solution"):
-        text = getattr(raw, name)
-        if text is not None:
-            fault = Fault("empty_field", f"{name} is empty") if not text.strip() else lint_unicode(name, text)
-            if fault is not None and not (name == "response" and fault.reason == "empty_field"):
-                return fault
-    for name in ("teacher", "subject", "license", "difficulty_origin"):
-        fault = lint_unicode(name, getattr(raw, name) or "")
-        if fault is not None:
-            return fault
-    if config.domains is not None and raw.subject not in config.domains:
-        return Fault("other_domain", f"subject {raw.subject!r}; wanted: {', '.join(config.domains)}")
-    parts = _parts_of(raw)
-    if isinstance(parts, Fault):
-        return parts
-    specials = chat.tokenizer.special_tokens
-    texts = [("question", raw.question), ("thinking", parts.thinking), ("solution", parts.solution)]
-    for name, text in [*texts, *([("answer", raw.answer)] if raw.answer is not None else [])]:
-        fault = lint_text(name, text, specials)
-        if fault is not None:
-            return fault
-    return lint_trace(raw.question, raw.answer or "", parts.thinking, parts.solution, config.lint) or _Candidate(
-        raw, parts
-    )
-
-
-def _parts_of(raw: RawTrace) -> Parts | Fault:
-    if raw.response is not None:
-        return split_response(raw.response, raw.tags)
-    return check_parts(Parts((raw.thinking or "").strip(), (raw.solution or "").strip(), "given"))
-
-
-def _decontaminated(
-    candidates: list[_Candidate], tools: _Tools, config: CollectConfig, reject: Any
-) -> list[_Candidate]:
+def _decontaminated(candidates: list[Candidate], tools: _Tools, config: CollectConfig, reject: Any) -> list[Candidate]:
     """Candidates whose problem (and, if wanted, whose whole trace) holds no problem of a benchmark."""
     if not len(tools.index):
         return candidates
@@ -259,57 +181,8 @@ def _decontaminated(
     return kept
 
 
-def _verify(
-    candidates: list[_Candidate], config: CollectConfig, grader: MathGrader
-) -> Iterable[tuple[_Candidate, bool | None, Fault | None]]:
-    """Each candidate with its verdict, or with the fault that costs it its place."""
-    if config.verify == "keep":
-        return [(candidate, candidate.raw.correct, None) for candidate in candidates]
-    golds = [c.raw.gold_parts or ((c.raw.answer,) if c.raw.answer else ()) for c in candidates]
-    answers = [_answers(c.parts.solution, len(gold)) for c, gold in zip(candidates, golds, strict=True)]
-    pairs = [
-        (one, said)
-        for gold, answer in zip(golds, answers, strict=True)
-        for one, said in zip(gold, answer, strict=True)
-        if said is not None
-    ]
-    verdicts = iter(grader.grade_many(pairs))
-    made: list[tuple[_Candidate, bool | None, Fault | None]] = []
-    for candidate, gold, answer in zip(candidates, golds, answers, strict=True):
-        found = [
-            (said, one, next(verdicts) if said is not None else None) for one, said in zip(gold, answer, strict=True)
-        ]
-        value, fault = _judged(found)
-        made.append((candidate, value, None if config.verify == "mark" else fault))
-    return made
-
-
-def _answers(solution: str, num_parts: int) -> list[str | None]:
-    """What a solution says, part by part."""
-    if num_parts == 0:
-        return []
-    found = [extract_answer(solution)] if num_parts == 1 else extract_parts(solution, num_parts)
-    return [None if one is None else one.value for one in found]
-
-
-def _judged(found: Sequence[tuple[str | None, str, Any]]) -> tuple[bool | None, Fault | None]:
-    """The verdict over all parts of an answer; the first part that is not right decides."""
-    if not found:
-        return None, Fault("no_gold", "the source gives no answer to compare with")
-    for number, (said, gold, verdict) in enumerate(found, 1):
-        where = f"part {number}: " if len(found) > 1 else ""
-        if said is None:
-            return False, Fault("no_answer", f"{where}the solution states none; gold is {gold!r}")
-        shown = f"{where}answer {said!r}, gold {gold!r}"
-        if verdict.status == "wrong":
-            return False, Fault("wrong_answer", shown)
-        if verdict.status != "correct":
-            return None, Fault(f"verify_{verdict.status}", f"{shown}; {verdict.note}")
-    return True, None
-
-
 def _count(
-    candidates: Sequence[_Candidate], tools: _Tools, config: CollectConfig
+    candidates: Sequence[Candidate], tools: _Tools, config: CollectConfig
 ) -> tuple[list[Fault | None], list[tuple[int, int, int]], dict[str, np.ndarray]]:
     """Faults, tokens of question, thinking and solution, and the wanted signatures of those without fault."""
     tokenizer = tools.chat.tokenizer
@@ -342,7 +215,7 @@ def _count(
 
 
 def _trace(
-    source: str, candidate: _Candidate, verdict: bool | None, counts: tuple[int, int, int], context: Context
+    source: str, candidate: Candidate, verdict: bool | None, counts: tuple[int, int, int], context: Context
 ) -> Trace:
     raw, parts = candidate.raw, candidate.parts
     answer = raw.answer
@@ -369,12 +242,6 @@ def _trace(
         difficulty_origin=raw.difficulty_origin,
         split=parts.split,
         source=source,
-        source_row=_plain(raw.source_row),
+        source_row=escaped(raw.source_row),
         license=raw.license,
     )
-
-
-def make_reject_of_trace(trace: Trace, reason: str, evidence: str) -> Reject:
-    """A row of ``rejected`` from a trace that was found to be one too many."""
-    text = json.dumps({k: v for k, v in to_dict(trace).items() if v is not None}, ensure_ascii=True)
-    return Reject(reason, evidence[:_EVIDENCE], trace.source, trace.source_row, text[:_ROW])

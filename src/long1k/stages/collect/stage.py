@@ -26,7 +26,8 @@ from long1k.progress import progress
 from long1k.rows import Reject, Trace, content_id, from_arrow, schema_of, to_arrow
 from long1k.sources.raw import Source, chunks_of
 from long1k.stages.collect.across import REASONS, decide
-from long1k.stages.collect.part import Context, PartJob, close_tools, keys_path, make_reject_of_trace, stage_part
+from long1k.stages.collect.part import Context, PartJob, close_tools, keys_path, stage_part
+from long1k.stages.collect.rejects import make_reject_of_trace
 from long1k.tables import (
     PART_ROWS,
     Manifest,

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from long1k.benchmarks.base import Item
-from long1k.chat import STYLES, Chat
+from long1k.chat import Chat
 from long1k.generation.repeats import Seen, repeats
 from long1k.grading.extract import extract_parts
 from long1k.rows import Prediction
 from long1k.stages.doctor.check import Check, plural, short
 from long1k.stages.doctor.rows import called
 from long1k.tables import read_manifest, read_table
+from long1k.thinking import STYLES
 
 MAX_CUT = 0.02
 MAX_UNPARSED = 0.05

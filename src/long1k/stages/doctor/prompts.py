@@ -9,13 +9,14 @@ from itertools import islice
 from pathlib import Path
 
 from long1k.benchmarks.base import Benchmark, Item, account
-from long1k.chat import STYLES, Chat, documents
+from long1k.chat import Chat, documents
 from long1k.errors import DataError
 from long1k.generation.ends import named_end_ids
 from long1k.rows import Example
 from long1k.stages.doctor.check import Check, plural, short
 from long1k.stages.doctor.rows import called
 from long1k.tables import iter_table, read_json, read_manifest
+from long1k.thinking import STYLES
 from long1k.training.positions import positions_in
 
 _COMPARED = 200  # training samples whose prompts are rendered again

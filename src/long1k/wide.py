@@ -1,0 +1,25 @@
+"""Text for a terminal of 100 columns."""
+
+from __future__ import annotations
+
+import textwrap
+
+WIDTH = 100
+
+
+def fit(text: str, width: int = WIDTH) -> str:
+    """The text with every line that is too long broken at a space and indented below; words (paths, say) stay whole."""
+    return "\n".join(_fitted(line, width) for line in text.split("\n"))
+
+
+def tell(text: str) -> None:
+    """Print a summary, fitted."""
+    print(fit(text), flush=True)
+
+
+def _fitted(line: str, width: int) -> str:
+    if len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    found = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(found) or line.rstrip()
