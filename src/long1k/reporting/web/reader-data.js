@@ -75,13 +75,13 @@
       return !(filter.max && !(tokens !== null && tokens <= Number(filter.max)));
     }
 
-    /** The rows that pass the filters, sorted; with a flip between two arms the rows of the first. */
+    /** The rows that pass the filters, sorted; with a flip between two arms the rows of one of them. */
     list(filter) {
       const { rows, outputs } = this;
       const words = folded(filter.text).trim();
       const status = filter.status ? this.statuses.indexOf(filter.status) : -1;
       const found = [];
-      const among = filter.flip ? this.flips(filter)[filter.flip].map((pair) => pair[0]) : null;
+      const among = filter.flip ? this.flips(filter)[filter.flip].map((pair) => pair[this.sideOf(filter)]) : null;
       const rest = filter.flip ? { ...filter, arm: "", kind: "" } : filter;
       let last = -1;
       let passed = false;
@@ -117,14 +117,22 @@
       });
     }
 
+    seedsOf(arm) {
+      return new Set(this.cells.filter((cell) => cell.arm === arm).map((cell) => cell.seed)).size;
+    }
+
+    /** Which of two arms stands in the list of flips: the first, unless the other one has more seeds. */
+    sideOf({ a, b }) {
+      return this.seedsOf(b) > this.seedsOf(a) ? 1 : 0;
+    }
+
     /**
      * Pairs of rows of two arms with the same question, problem, sample and training seed, by what became of them.
      * An arm with a single seed is set against every seed of the other.
      */
     flips({ a, b, benchmark }) {
       const pairs = { "right-right": [], "right-wrong": [], "wrong-right": [], "wrong-wrong": [] };
-      const seeds = (arm) => new Set(this.cells.filter((cell) => cell.arm === arm).map((cell) => cell.seed));
-      const anySeed = a !== b && (seeds(a).size === 1 || seeds(b).size === 1);
+      const anySeed = a !== b && (this.seedsOf(a) === 1 || this.seedsOf(b) === 1);
       const key = (row) => {
         const output = this.rows.output[row];
         return [this.outputs.prompt[output], this.rows.part[row], this.outputs.sample[output], anySeed ? "" : this.cellOf(output).seed].join(" ");

@@ -89,8 +89,9 @@
       const output = this.study.rows.output[item];
       const part = this.study.rows.part[item];
       if (this.filter.flip) {
-        const pair = this.study.flips(this.filter)[this.filter.flip].find((one) => one[0] === item);
-        return this.goPair([output, this.study.rows.output[pair[1]]], part);
+        const side = this.study.sideOf(this.filter);
+        const pair = this.study.flips(this.filter)[this.filter.flip].find((one) => one[side] === item);
+        return this.goPair(pair.map((row) => this.study.rows.output[row]), part);
       }
       return this.goOutput(output, part);
     }
