@@ -99,7 +99,7 @@ def test_files_of_figures_are_whole_and_hold_their_data(tmp_path: Path) -> None:
         assert pdf.rstrip().endswith(b"%%EOF")
         assert b"/FontFile" in pdf  # letters, not pictures of them
         assert b"/CreationDate" not in pdf
-    rows = list(csv.DictReader((folder / "ladder-bench.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((folder / "ladder-bench.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["arm"] for row in rows] == ["L32", "L64", "L128", "tokens-of-L128", "untrained"]
     assert float(rows[2]["estimate"]) == 0.45
     assert "arms/L64/seed-1/score/bench/math" in rows[1]["rows"]

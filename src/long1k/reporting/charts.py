@@ -39,9 +39,10 @@ def ladder_figure(benchmark: Mapping[str, Any], top: float | None = None) -> Fig
          "rows": " ".join(arm.get("rows") or [])}
         for arm in arms
     ]  # fmt: skip
+    choices = (Choice("fit", "Fitted to the rungs", (*offered, NO_LINE)),) if len(offered) > 1 else ()
     return Figure(
         f"ladder-{benchmark.get('benchmark')}", ladder_words(benchmark),
-        lambda width: ladder_chart(benchmark, width, top=top), rows, choices=(Choice("fit", "Fitted to the rungs", (*offered, NO_LINE)),) if len(offered) > 1 else (),
+        lambda width: ladder_chart(benchmark, width, top=top), rows, choices=choices,
     )  # fmt: skip
 
 

@@ -191,8 +191,8 @@ def build(root: Path, found: list[Source], roles_of: Mapping[str, tuple[str | No
                 index.cells.append(
                     {
                         "arm": clean(arm)[:_LONGEST_NAME], "seed": seed, "role": role,
-                        "rung": rung if role == "rung" else None, "benchmark": benchmark, "table": clean(source.predictions),
-                        "scores": clean(source.scores),
+                        "rung": rung if role == "rung" else None, "benchmark": benchmark,
+                        "table": clean(source.predictions), "scores": clean(source.scores),
                     }
                 )  # fmt: skip
             _add(index, row, cell, prompts[key], number, verdicts)
