@@ -43,9 +43,7 @@ Sets = Annotated[list[str], typer.Option("--set", help="Override a leaf: key.pat
 
 
 def _say(text: str) -> None:
-    from long1k.wide import tell
-
-    tell(text)
+    print(text, flush=True)
 
 
 @app.callback(invoke_without_command=True)
