@@ -66,6 +66,8 @@ def tree_of(formula: str) -> Tree | None:
         children, _ = _children(element, 0)
     except Exception:  # what the library raises on a malformed formula is of many kinds: any of them means "not drawn"
         return None
+    if len(children) == 1 and children[0][0] == "mrow" and not isinstance(children[0][1], dict):
+        children = children[0][1:]
     return ["display" if formula[:2] in ("$$", "\\[") else "inline", *children]
 
 

@@ -42,7 +42,7 @@
       if (said && said.view !== "list") await this.show(said, focus);
       else {
         this.close();
-        if (said && focus) this.section.scrollIntoView();
+        if (said && focus) this.section.scrollIntoView({ block: "nearest" });
       }
       document.documentElement.dataset.reader = "ready";
     }
@@ -117,8 +117,8 @@
 
     address(replace = false) {
       const plain = this.open.view === "list" && !Object.keys(this.filter).length;
-      const hash = plain ? location.pathname : reader.writeHash(this.open.view, this.open.parts, this.filter, this.open.part);
-      if (replace) history.replaceState(null, "", hash);
+      const hash = reader.writeHash(this.open.view, this.open.parts, this.filter, this.open.part);
+      if (replace) history.replaceState(null, "", plain ? location.pathname : hash);
       else location.hash = hash;
     }
 
