@@ -19,7 +19,7 @@ from long1k.reporting.losses import read_losses, thinned
 from long1k.reporting.several import labels
 from long1k.rows import Example, Score
 from long1k.stages.report import report
-from long1k.stages.report_several import report_several
+from long1k.stages.report.several import report_several
 from test_report import Page, built, example, put, score, whole_run
 
 

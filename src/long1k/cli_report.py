@@ -33,7 +33,7 @@ def report(
         place = out or folders[0] / "report"
         made = one_page(place, folders[0], _planned(folders[0]))
     else:
-        from long1k.stages.report_several import report_several
+        from long1k.stages.report.several import report_several
 
         place = out or folders[0].parent / "-and-".join(folder.resolve().name for folder in folders)
         made = report_several(place, folders, [_differences(folders[0], other) for other in folders[1:]])
