@@ -1,5 +1,5 @@
 # make quickstart   set everything up and run the main job          make test   lint, types and all tests
-# make bench        our speed beside that of the usual tools, on the same data
+# make bench        our speed beside that of the usual tools, on the same data      make docs   the documentation, in site/
 # Other flags for pip (another index, say):  make quickstart PIP_FLAGS="..."
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ PIP_FLAGS ?=
 RUN_FLAGS ?=
 TEST_PROCESSES ?= 2
 
-.PHONY: quickstart smoke test lint build bench clean
+.PHONY: quickstart smoke test lint build bench docs clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.train
@@ -30,6 +30,12 @@ build: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench.run
+
+# Strict: a dead link, a page without its place, a stale reference or anything off the network stops it.
+docs: $(VENV)/.docs
+	$(BIN)/python scripts/write_reference.py --check
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python scripts/check_site.py site
 
 $(VENV)/.made: scripts/make-venv.sh
 	sh scripts/make-venv.sh "$(VENV)"
@@ -57,5 +63,10 @@ $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[train,dev,bench]'
 	touch $@
 
+# The core is enough for it: no torch.
+$(VENV)/.docs: $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist runs
+	rm -rf $(VENV) build dist runs site

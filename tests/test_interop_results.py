@@ -379,7 +379,7 @@ def test_the_commands_tell_formats_apart(tmp_path: Path, monkeypatch: pytest.Mon
     assert done.exit_code == 0, done.output
     assert (
         "3 rows in = 3 out + 0 rejected; predict-json: 3 rows, 2 questions, 1 runs, 3 outputs with a verdict"
-        in done.output
+        in " ".join(done.output.split())
     )
     done = run("export", "p", "--format", "inspect", "--scores", "theirs", "--out", "x")
     assert done.exit_code == 0, done.output

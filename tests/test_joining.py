@@ -22,7 +22,7 @@ from long1k.joining.coverage import coverage
 from long1k.joining.fit import fit
 from long1k.joining.fitter import Request
 from long1k.joining.lengths import LengthPool, Part
-from long1k.joining.linkers import BANKS, choose_linkers
+from long1k.joining.linkers import BANKS, LinkerBank, choose_linkers
 from long1k.joining.pairing import most_pairs
 from long1k.joining.render import join, solution_text
 from long1k.joining.spec import JoinSpec
@@ -178,6 +178,33 @@ def test_linkers_are_chosen_by_the_seed_and_numbered() -> None:
     assert len({choose_linkers("english", 5, random.Random(seed)) for seed in range(20)}) > 10
     with pytest.raises(RecipeError, match=r"unknown bank of linking words 'german'[\s\S]*english, micro, none"):
         choose_linkers("german", 2, random.Random(0))
+
+
+def test_a_bank_from_outside_is_named_checked_and_part_of_the_identity(
+    tmp_path: Path, make_pool: MakePool, make_trace: MakeTrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = """from long1k.joining.linkers import LinkerBank
+BANK = LinkerBank(first=("Problem {n}: ",), later=("Problem {n}. ", ". "), again=("Answer ",), separator="")
+NO_BANK = ["Problem {n}"]
+EMPTY = LinkerBank(first=("",), later=(), again=("",), separator="")
+ASKS = LinkerBank(first=("",), later=("So {sum}",), again=("",), separator="")
+"""
+    (tmp_path / "own_words.py").write_text(module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert choose_linkers("own_words:BANK", 1, random.Random(0)) == ("Problem 1: ",)
+    for name, message in {
+        "NO_BANK": "no LinkerBank", "EMPTY": "no phrases under later", "ASKS": "KeyError", "GONE": "cannot load bank",
+    }.items():  # fmt: skip
+        with pytest.raises(ValidationError, match=message):
+            JoinSpec(target=40, samples=1, linkers=f"own_words:{name}")
+    make_pool(tmp_path / "pool", [make_trace(letter + "⊕a", "a.", "\\boxed{a}") for letter in "abcdef"])
+    spec = JoinSpec(window=(10, 60), samples=2, linkers="own_words:BANK", layout="turns")
+    made = synthesize(tmp_path / "out", tmp_path / "pool", arm="x", specs=[spec], seed=0, chat=CHAT)
+    assert {example.linkers[1] for example in read_table(tmp_path / "out", Example)} <= {"Problem 2. ", ". "}
+    monkeypatch.setattr("own_words.BANK", LinkerBank(("",), ("Answer ",), ("",), ""))
+    again = synthesize(tmp_path / "out", tmp_path / "pool", arm="x", specs=[spec], seed=0, chat=CHAT)
+    assert again.fingerprint != made.fingerprint
+    assert {example.linkers[1] for example in read_table(tmp_path / "out", Example)} == {"Answer "}
 
 
 # --- pairs and pools --------------------------------------------------------------------------------------

@@ -339,7 +339,9 @@ def test_outputs_by_outcome(tmp_path: Path) -> None:
     assert (correct["outputs"], wrong["outputs"], arm["questions"]) == (16, 8, 12)
     assert (wrong["cut_frac"]["estimate"], wrong["unknown_end"]) == (0, 0)
     assert arm["ends"] == {"finished": {"correct": 16, "wrong": 8}}
-    assert "correct, of those that were finished 16 of 24" in "\n".join(outputs_lines([benchmark]))
+    lines = list(outputs_lines([benchmark]))
+    assert "correct, of those that were finished 16 of 24" in "\n".join(lines)
+    assert max(map(len, lines)) <= 100
     assert wrong["words"] == sum(
         len(WORD.findall(row.text.lower())) for at, row in enumerate(some_rows()) if at % 3 == 0
     )

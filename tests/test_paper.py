@@ -193,10 +193,14 @@ def test_the_command_prints_and_gives_json() -> None:
     done = runner.invoke(app, ["paper"])
     assert done.exit_code == 0
     assert "+2.32 points a doubling" in done.stdout
-    assert all(len(line) <= 118 for line in done.stdout.splitlines())
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
     assert len(later_findings()) == len(load_paper().later)
     found = json.loads(runner.invoke(app, ["paper", "B", "--json"]).stdout)
     assert [entry["experiment"] for entry in found] == ["B-a", "B-b"]
+    assert (
+        runner.invoke(app, ["paper", "b", "C,d-steps"]).stdout
+        == runner.invoke(app, ["paper", "B", "C", "D-steps"]).stdout
+    )
     with pytest.raises(RecipeError, match="no experiment 'Z'"):
         runner.invoke(app, ["paper", "Z"], catch_exceptions=False)
 

@@ -18,6 +18,7 @@ from long1k.interop.predictions import import_predictions
 from long1k.rows import Prediction, Score
 from long1k.stages.predict import EngineSpec, predict
 from long1k.stages.score import score
+from long1k.summary import rows_line
 from long1k.tables import keep_finished, read_manifest, read_rejected, read_table
 from long1k.tokens import load_tokenizer
 from long1k.training.config import ModelInit
@@ -222,6 +223,7 @@ def outputs_file(path: Path) -> Path:
         {"question": "1+2", "answer": "3", "response": "<think>x</think>no idea", "ok": False, "run": "r2"},
         {"question": "1+2", "answer": "3", "response": "cut", "finish_reason": "length", "ok": False, "run": "r2"},
         {"question": "1+2", "response": "no gold"},
+        {"question": "1+2", "answer": float("nan"), "response": "3"},
         {"question": "1+2", "answer": "3", "response": "half \ud800"},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "not json\n")
@@ -231,9 +233,11 @@ def outputs_file(path: Path) -> Path:
 def test_statuses_and_labels_of_imported_outputs(tmp_path: Path) -> None:
     file = outputs_file(tmp_path / "out.jsonl")
     manifest = import_predictions(tmp_path / "p", file, {"label": "ok"}, name="x", arm="run")
-    assert (manifest.rows_in, manifest.rows_out) == (8, 5)
+    account = "9 rows in = 5 out + 4 rejected; 2 questions\n  rejected:\n            1  invalid_unicode\n"
+    assert rows_line(manifest, "2 questions").startswith(account)
+    assert (manifest.rows_in, manifest.rows_out) == (9, 5)
     reasons = [reject.reason for reject in read_rejected(tmp_path / "p")]
-    assert reasons == ["missing_field", "invalid_unicode", "malformed_json"]
+    assert reasons == ["missing_field", "missing_field", "invalid_unicode", "malformed_json"]
     scored = score(tmp_path / "s", tmp_path / "p")
     assert [row.status for row in read_table(tmp_path / "s", Score)] == [
         "correct", "wrong", "no_answer", "no_answer", "truncated",

@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from conftest import MakePool, MakeTrace
 from long1k import cli, cli_pool
-from long1k.errors import RecipeError
-from long1k.recipe import RECIPES, expand_arms, load_recipe, parse_leaf
+from long1k.errors import DataError, RecipeError
+from long1k.recipe import RECIPES, expand_arms, load_recipe, parse_leaf, recipe_of_run
 from long1k.rows import Example
 from long1k.sources.micro import MicroConfig, MicroSource
+from long1k.summary import study_summary
 from long1k.tables import read_manifest, read_table
 
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "ray", "accelerate")
@@ -129,8 +131,8 @@ UNKNOWN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "chat": (lambda r: r.update(chat={"thinkin": "think"}), r"'chat.thinkin'; did you mean 'thinking'\?"),
     "collect": (lambda r: r.update(collect={"verfy": "drop"}), r"'collect.verfy'; did you mean 'verify'\?"),
     "sampling": (lambda r: r.update(sampling={"temprature": 1}), r"did you mean 'temperature'\?"),
-    "ladder": (lambda r: r["arms"][0].update(sampels=1), r"'arms.0.ladder.sampels'; did you mean 'samples'\?"),
-    "control": (lambda r: r["arms"][2].update(shrt="L26"), r"'arms.2.token_matched.shrt'; did you mean 'short'\?"),
+    "ladder": (lambda r: r["arms"][0].update(sampels=1), r"'arms.0.sampels'; did you mean 'samples'\?"),
+    "control": (lambda r: r["arms"][2].update(shrt="L26"), r"'arms.2.shrt'; did you mean 'short'\?"),
     "source": (lambda r: r["sources"]["one"].update(cuont=1), r"'cuont'; did you mean 'count'\?"),
     "benchmark": (lambda r: r["benchmarks"]["single"].update(histroy=1), r"'histroy'; did you mean 'history'\?"),
 }
@@ -166,10 +168,16 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "control of the untrained": (
         lambda r: r["arms"].append({"kind": "repeated", "of": "untrained", "short": "L26"}), "names the arm 'untrained'",
     ),
-    "unknown kind": (lambda r: r["arms"][0].update(kind="ledder"), r"arms.0: .*'ladder'"),
-    "no name": (lambda r: r.pop("name"), "name: Field required"),
+    "unknown kind": (lambda r: r["arms"][0].update(kind="ledder"), r"arms.0: no kind 'ledder': one of ladder, single_long, .*; did you mean 'ladder'"),
+    "no name": (lambda r: r.pop("name"), "name: is missing"),
     "bad name": (lambda r: r.update(name="../up"), "name: String should match"),
     "no arms": (lambda r: r.update(arms=[]), "arms: List should have at least 1"),
+    "a kind's key": (lambda r: r["arms"][0].pop("samples"), r"\n  arms.0.samples: is missing\n"),
+    "no kind": (lambda r: r["arms"][0].pop("kind"), r"arms.0: kind is missing"),
+    "source of an arm": (
+        lambda r: r["arms"][0].update(where={"sources": ["won"]}),
+        r"where.sources of arm L26 names 'won'\n  -> sources of the recipe: one; did you mean 'one'\?",
+    ),
     "equal seeds": (lambda r: r.update(seeds=[1, 1]), "seeds must differ"),
     "no model": (lambda r: r.pop("model"), "exactly one of base and model"),
     "no type": (lambda r: r["sources"]["one"].pop("type"), r"source 'one' has no type[\s\S]*micro, files"),
@@ -208,6 +216,40 @@ def test_a_control_of_a_much_shorter_arm_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(RecipeError):
         load_recipe(_write(tmp_path, swap))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Invalid JSON"), ('{"name": "x", "oldkey": 1}', "unknown key 'oldkey'"), (b"\xff\xfe", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_run_whose_recipe_is_damaged_or_of_another_version_is_told(
+    text: str | bytes, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=rf"{message}[\s\S]*damaged, or of another version[\s\S]*writes it anew"):
+        recipe_of_run(tmp_path)
+    result = CliRunner().invoke(cli.app, ["analyze", str(tmp_path)])
+    assert isinstance(result.exception, DataError)
+
+
+def test_a_seed_without_scores_keeps_its_place_in_the_table(tmp_path: Path) -> None:
+    accuracy = {"estimate": 0.5, "low": 0.4, "high": 0.6}
+    by_seed = {"L1": {"0": 0.1, "2": 0.3}, "L2": {"0": 0.1, "1": 0.2, "10": 0.3}, "untrained": {"0": 0.5}}
+    arms = [
+        {"name": name, "training": {}, "target_tokens": None, "accuracy": accuracy, "accuracy_by_seed": values}
+        for name, values in by_seed.items()
+    ]
+    benchmark = {"benchmark": "b", "questions": 9, "arms": arms, "law": None}
+    (tmp_path / "analyze").mkdir()
+    (tmp_path / "analyze" / "findings.json").write_text(
+        json.dumps({"confidence": 0.95, "benchmarks": [benchmark], "verdict": []})
+    )
+    lines = study_summary(tmp_path).splitlines()
+    assert [line.split("]")[1].split() for line in lines if "[40.0, 60.0]" in line] == [
+        ["10.0", "–", "30.0"], ["10.0", "20.0", "–", "30.0"], ["50.0"],
+    ]  # fmt: skip
 
 
 def test_an_arm_name_cannot_lead_out_of_the_run(tmp_path: Path) -> None:
@@ -388,7 +430,7 @@ def test_import_and_score_compare_with_labels(tmp_path: Path, long1k: Run) -> No
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"question": "q"}\n')
     made = long1k("import", path, "--field", "label=good", "--arm", "run", "--out", tmp_path / "predictions")
     assert made.code == 0
-    assert "5 rows in = 4 out + 1 rejected" in made.out
+    assert "5 rows in = 4 out + 1 rejected" in " ".join(made.out.split())
     scored = long1k(
         "score", tmp_path / "predictions", "--out", tmp_path / "scores", "--disagreements", tmp_path / "d.jsonl"
     )

@@ -52,6 +52,8 @@ from long1k.tables import (
     read_manifest,
     read_rejected,
     read_table,
+    write_atomic,
+    written_aside,
 )
 
 ROW_TYPES = (Problem, Trace, Example, Prediction, Score, Reject)
@@ -483,3 +485,17 @@ def test_a_finished_result_is_kept_where_folders_are_named_by_hand(tmp_path: Pat
         keep_finished.reset(before)
     _writer(tmp_path / "out", {"a": 2})
     assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_what_failed_while_it_was_written_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    write_atomic(path, b"old")
+
+    def half() -> None:
+        with written_aside(path) as temporary:
+            temporary.write_bytes(b"new, but ha")
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        half()
+    assert (path.read_bytes(), [one.name for one in tmp_path.iterdir()]) == (b"old", ["kept.json"])

@@ -231,10 +231,12 @@ def test_cells_go_side_by_side_and_stages_one_after_another() -> None:
 
 
 def test_what_runs_goes_by_its_own_pace_once_it_has_one() -> None:
-    running = cell("a", 0, "running", started=100.0, done=10, total=40)
+    # Ten of forty in twenty seconds, after a minute that it took to load.
+    running = cell("a", 0, "running", started=40.0, done=11, total=41, paced=(100.0, 1))
     assert left_of(running, 120.0) == pytest.approx(60.0)
     assert left_of(running, 101.0) is None  # too early to say
     assert left_of(cell("a", 0, "running", started=0.0, done=0, total=40), 50.0) is None
+    assert left_of(cell("a", 0, "running", started=0.0, done=9, total=40, paced=(0.0, 9)), 50.0) is None
     found = estimate([running], 2, 120.0)
     assert found is not None
     assert (found.seconds, found.ground) == (pytest.approx(60.0), 0)
@@ -280,6 +282,19 @@ def test_finished_arms_fold_and_all_unfolds() -> None:
 def test_what_a_name_or_a_note_holds_is_text() -> None:
     nodes = [Node("collect", "collect", Path("collect"), state="running", note="[bold]not markup[/bold] :smile:")]
     assert "[bold]not markup[/bold] :smile:" in "\n".join(text_of(nodes))
+    nodes[0].note = "\x1b[2Jgone \u202eturned \ud800 half"
+    text = "\n".join(text_of(nodes))
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    text.encode()
+
+
+def test_half_a_character_in_a_note_does_not_stop_the_state_file(layout: Layout) -> None:
+    nodes = plan_nodes(layout)
+    nodes[0].state, nodes[0].note = "running", "\ud800"
+    write_state(layout.root, state_of(Process.this()), nodes, None)
+    assert read_status(layout.root).nodes[0].note == "\ud800"
+    assert json.loads(status(str(layout.root), "--json")[1])["stages"][0]["note"] == "\ud800"
 
 
 # --- the board -----------------------------------------------------------------------------------------------

@@ -62,6 +62,8 @@ def _child(order: dict[str, Any]) -> None:
         os.chdir(order["cwd"])
         os.environ.clear()
         os.environ.update(order["env"])
+        paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[1:1] = [path for path in paths if path and path not in sys.path]  # where plug-ins are found
         for path, descriptor in ((os.devnull, 0), (order["out"], 1), (order["err"], 2)):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
         sys.argv = ["long1k", *order["words"]]

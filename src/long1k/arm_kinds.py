@@ -28,13 +28,17 @@ class Group(JoinSpec):
 class _Joining(Strict):
     """How samples are joined: handed to JoinSpec as it stands."""
 
-    mode: Mode = "independent"
+    mode: Mode = Field(default="independent", description="how traces become a sample")
     tolerance: float = Field(default=0.01, ge=0, lt=1, description="share of the target; 0 demands the exact length")
     num_problems: tuple[int, int] = Field(default=(2, 2), description="least and most traces a sample")
-    layout: Literal["blocks", "turns"] = "blocks"
-    linkers: str = "english"
+    layout: Literal["blocks", "turns"] = Field(
+        default="blocks", description="blocks: one turn, problems labelled; turns: a turn a problem"
+    )
+    linkers: str = Field(default="english", description="bank of linking words: a name, or module:BANK")
     where: Where = Where()
-    shortfall: Literal["error", "allow"] = "error"
+    shortfall: Literal["error", "allow"] = Field(
+        default="error", description="what to do if the pool allows fewer samples"
+    )
 
     def shared(self) -> dict[str, Any]:
         """The keys that every JoinSpec of this kind has in common."""
@@ -167,7 +171,7 @@ class SingleLong(Strict):
     """Single traces of the length of arm ``of``: as many samples of as many tokens, nothing joined."""
 
     kind: Literal["single_long"]
-    of: str
+    of: str = Field(description="the arm it is a control of")
     tolerance: float | None = Field(default=None, ge=0, lt=1, description="that of arm ``of`` by default")
     where: Where | None = Field(default=None, description="that of arm ``of`` by default")
     shortfall: Literal["error", "allow"] | None = Field(default=None, description="that of arm ``of`` by default")
@@ -177,31 +181,31 @@ class TokenMatched(Strict):
     """As many tokens a step and in all as arm ``of``, in more and shorter samples of arm ``short``'s length."""
 
     kind: Literal["token_matched"]
-    of: str
-    short: str
+    of: str = Field(description="the arm whose tokens are matched")
+    short: str = Field(description="the arm whose samples these are like")
 
 
 class StepMatched(Strict):
     """The samples of arm ``short`` for as many optimiser steps of as many samples as arm ``of``."""
 
     kind: Literal["step_matched"]
-    of: str
-    short: str
+    of: str = Field(description="the arm whose steps are matched")
+    short: str = Field(description="the arm whose samples these are like")
 
 
 class ProblemMatched(Strict):
     """The very traces of arm ``of``, each as a sample of its own; as many tokens a step, as many steps."""
 
     kind: Literal["problem_matched"]
-    of: str
+    of: str = Field(description="the arm it is a control of")
 
 
 class Repeated(Strict):
     """As many tokens a step as arm ``of``, by repeating the samples of arm ``short``."""
 
     kind: Literal["repeated"]
-    of: str
-    short: str
+    of: str = Field(description="the arm whose tokens are matched")
+    short: str = Field(description="the arm whose samples are repeated")
 
 
 class ModeOf(Strict):
@@ -212,8 +216,8 @@ class ModeOf(Strict):
     """
 
     kind: Literal["mode"]
-    of: str
-    mode: Mode
+    of: str = Field(description="the arm whose lengths, or whose traces, are taken")
+    mode: Mode = Field(description="how traces become a sample here")
     traces: Literal["same", "new"] | None = Field(default=None, description="same where the mode can, else new")
     num_problems: tuple[int, int] | None = Field(default=None, description="with new traces: that of arm ``of``")
     where: Where | None = Field(default=None, description="with new traces: that of arm ``of``")
@@ -229,7 +233,9 @@ class SameProblems(Strict):
     sets: int = Field(default=4, ge=2, description="quantiles of a problem's solution lengths")
     samples: int = Field(ge=1, description="problems, each once in every set")
     where: Where = Where()
-    shortfall: Literal["error", "allow"] = "error"
+    shortfall: Literal["error", "allow"] = Field(
+        default="error", description="what to do if the pool allows fewer samples"
+    )
 
 
 class Difficulty(_Joining):
@@ -240,12 +246,12 @@ class Difficulty(_Joining):
     """
 
     kind: Literal["difficulty"]
-    design: Literal["composite", "double_vs_single"]
+    design: Literal["composite", "double_vs_single"] = Field(description="what is compared")
     easy: Where = Field(description="[least, most] difficulty, or which traces are easy")
     hard: Where = Field(description="[least, most] difficulty, or which traces are hard")
     target: int | None = Field(default=None, ge=1, description="tokens of a sample; or give a window")
     window: tuple[int, int] | None = Field(default=None, description="least and most tokens of the hard samples")
-    samples: int = Field(ge=1)
+    samples: int = Field(ge=1, description="samples of each arm")
     name: str | None = Field(default=None, pattern=NAME, description="put before the names of the two arms")
 
     @field_validator("easy", "hard", mode="before")
@@ -273,17 +279,17 @@ class Untrained(Strict):
     """The model as it is before any arm trains it."""
 
     kind: Literal["untrained"]
-    name: str = Field(default="untrained", pattern=NAME)
+    name: str = Field(default="untrained", pattern=NAME, description="of the arm")
 
 
 class Samples(Strict):
     """One arm of its own making, from groups of samples."""
 
     kind: Literal["samples"]
-    name: str = Field(pattern=NAME)
+    name: str = Field(pattern=NAME, description="of the arm")
     of: str | None = Field(default=None, description="the arm that the balance table compares it with")
-    groups: list[Group] = Field(min_length=1)
-    train: dict[str, Any] = Field(default_factory=dict)
+    groups: list[Group] = Field(min_length=1, description="its samples, group by group")
+    train: dict[str, Any] = Field(default_factory=dict, description="leaves of train that differ in this arm")
 
 
 ArmSpec = Annotated[

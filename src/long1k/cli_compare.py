@@ -30,22 +30,15 @@ def compare(
     ] = False,
 ) -> None:
     """Every difference of configuration, data, template and versions; the paired effect by benchmark; flips."""
-    from long1k.compare import differences, only, same_places, tables_of
+    from long1k.compare import differences, only, same_places, score_groups, tables_of
     from long1k.compare_effects import effects
-    from long1k.provenance import stage_of
     from long1k.reporting.text import clean
-    from long1k.tables import read_manifest
 
     sides = tables_of(a), tables_of(b)
     shared = same_places(*sides)
-    pairs = [
-        (place, sides[0][place], sides[1][place])
-        for place in shared
-        if stage_of(read_manifest(sides[0][place])) == "score"
-    ]
     found = {
         "a": str(a), "b": str(b), "tables": len(shared), "differences": differences(a, b, *sides),
-        "only": only(*sides), "effects": effects(pairs, arm_a=arm_a, arm_b=arm_b, confidence=confidence),
+        "only": only(*sides), "effects": effects(score_groups(*sides), arm_a=arm_a, arm_b=arm_b, confidence=confidence),
     }  # fmt: skip
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False), flush=True)
@@ -60,19 +53,24 @@ def _lines(found: Mapping[str, Any], flips: int) -> Iterator[str]:
     for side, places in found["only"].items():
         if places:
             more = f", and {len(places) - 4} more" if len(places) > 4 else ""
-            yield f"  only in {side}: {', '.join(places[:4])}{more}"
+            listed = f"only in {side}: {', '.join(places[:4])}{more}"
+            yield from _wrapped(listed, "  ")
     yield ""
     if not found["effects"]:
-        yield "No scores of one benchmark on both sides: no effect can be told."
+        yield from textwrap.wrap(
+            "No scores of one benchmark and arm on both sides: no effect can be told. Arms of different names are "
+            "compared by their folders: RUN/arms/ARM.", WIDTH
+        )  # fmt: skip
     for effect in found["effects"]:
         yield from _effect(effect, flips)
 
 
 def _differences(rows: Sequence[Mapping[str, Any]], tables: int) -> Iterator[str]:
     if not rows:
-        yield f"No difference in how {tables:,} tables were made, nor in their content."
+        made = f"{tables:,} tables were" if tables != 1 else "the table was"
+        yield f"No difference in how {made} made, nor in {'their' if tables != 1 else 'its'} content."
         return
-    yield f"{len(rows)} differences in {tables:,} tables that both have"
+    yield f"{_many(len(rows), 'difference')} in {_many(tables, 'table')} that both have"
     category = ""
     for row in rows:
         if row["category"] != category:
@@ -80,7 +78,20 @@ def _differences(rows: Sequence[Mapping[str, Any]], tables: int) -> Iterator[str
             yield f"  {category}"
         each = "" if row["same"] else ", others in each"
         many = "" if row["of_tables"] == 1 else f"  ({len(row['places'])} of {row['of_tables']} tables{each})"
-        yield f"    {row['stage']}: {row['key']}: {_value(row['a'])} → {_value(row['b'])}{many}"
+        line = f"{row['stage']}: {row['key']}: {_value(row['a'])} → {_value(row['b'])}{many}"
+        yield from _wrapped(line, "    ")
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    """Lines of a text whose names stay whole."""
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False,
+        break_long_words=False,
+    )  # fmt: skip
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _value(value: Any) -> str:
@@ -92,12 +103,15 @@ def _value(value: Any) -> str:
 
 
 def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
-    from long1k.statistics.verdict import points, span
+    from long1k.statistics.verdict import p_words, points, span
 
     one, other = effect["arm_a"], effect["arm_b"]
     yield f"{effect['benchmark']}: {other} − {one}" if one != other else f"{effect['benchmark']}: {one}, b − a"
     left = ", ".join(f"{effect[f'only_{side}']:,} only in {side}" for side in "ab" if effect[f"only_{side}"])
-    yield f"  {effect['questions']:,} questions on both sides" + (f" ({left}, left out)" if left else "")
+    prompts = ""
+    if effect.get("observations", effect["questions"]) < effect["questions"]:
+        prompts = f", in {effect['observations']:,} prompts, each one observation"
+    yield f"  {effect['questions']:,} questions on both sides{prompts}" + (f" ({left}, left out)" if left else "")
     difference = effect["difference"]
     if difference is None:
         yield f"  {effect['why']}"
@@ -108,15 +122,21 @@ def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
     if difference["low"] is not None:
         zero = difference["low"] <= 0 <= difference["high"]
         reading = ": no difference found" if zero else ": they differ"
-        if test is not None and zero == (test["p"] <= 1 - difference["confidence"]):
+        if zero == (effect["p"] <= 1 - difference["confidence"]):
             reading = ": undecided, the interval and the test part"
+    level = f"{100 * difference['confidence']:g} %"
     yield (
         f"  accuracy {100 * accuracy['a']:.1f} % → {100 * accuracy['b']:.1f} %, {points(difference['estimate'])} "
-        f"{span(difference)} ({100 * difference['confidence']:g} %, {effect['paired']}){reading}"
+        f"{span(difference)} ({level}){reading}"
     )
     if test is not None:
         found = "" if test["p"] is None else f"; McNemar's mid-p {test['p']:.3g} (exact {test['p_exact']:.3g})"
-        yield f"  one verdict a question: {test['gained']} became right, {test['lost']} wrong{found}"
+        what = "prompt" if prompts else "question"
+        yield f"  one verdict a {what}: {test['gained']} became right, {test['lost']} wrong{found}"
+    else:
+        known = effect["p"] is not None  # else there is no interval, and its place says why
+        over = f"; interval over {difference['over']}; {p_words(effect['p'])}" if known else ""
+        yield from _wrapped(f"paired {effect['paired']}{over}", "  ")
     failed, cut = effect["not_gradable"], effect["cut_frac"]
     if failed["a"] or failed["b"]:
         yield f"  not gradable, counted as not correct: {failed['a']:,} in a, {failed['b']:,} in b"
@@ -124,7 +144,9 @@ def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
         yield f"  cut at the limit: {100 * cut['a']:.1f} % in a, {100 * cut['b']:.1f} % in b"
     for way in ("right", "wrong"):
         rows = [row for row in effect["turned"] if row["turned"] == way]
-        yield f"  turned {way}: {len(rows)} questions" + (f", the first {flips}" if 0 < flips < len(rows) else "")
+        yield f"  turned {way}: {len(rows)} question{'' if len(rows) == 1 else 's'}" + (
+            f", the first {flips}" if 0 < flips < len(rows) else ""
+        )
         for row in rows[:flips]:
             first = f"    {row['question_id']} {100 * row['a']:.0f} → {100 * row['b']:.0f} %  "
             yield first + textwrap.shorten(row["question"], max(20, WIDTH - len(first)), placeholder=" …")

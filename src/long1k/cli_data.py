@@ -181,7 +181,8 @@ def import_(
     )
     write_card(out, manifest, Example)
     i = manifest.info
-    tell(f"{out}: {rows_line(manifest)}; {i['files']} files, {i['restored']:,} rows with their provenance")
+    more = f"{i['files']} files, {i['restored']:,} rows with their provenance"
+    tell(f"{out}: {rows_line(manifest, more)}")
     if i["recounted"]:
         tell(f"  {i['recounted']:,} rows have another number of tokens in this tokenizer than they say")
 
@@ -212,10 +213,11 @@ def _import_results(
     options = dict(pair(text, "--option") for text in option)
     manifest = import_results(out, path, format_name, name=name, options=options, scores=scores)
     info = manifest.info
-    tell(
-        f"{out}: {rows_line(manifest)}; {format_name}: {info['foreign_rows']:,} rows, {info['items']:,} questions, "
-        f"{len(info['arms'])} runs, {info['labelled']:,} outputs with a verdict"
+    more = (
+        f"{format_name}: {info['foreign_rows']:,} rows, {info['items']:,} questions, {len(info['arms'])} runs, "
+        f"{info['labelled']:,} outputs with a verdict"
     )
+    tell(f"{out}: {rows_line(manifest, more)}")
     return True
 
 
@@ -249,7 +251,8 @@ def _import_predictions(path: list[Path], out: Path, field: list[str], arm: str 
     mapping = dict(pair(text, "--field") for text in field)
     manifest = import_predictions(out, path[0], mapping, name=path[0].name.split(".")[0], arm=arm)
     runs = len(manifest.info["arms"])
-    tell(f"{out}: {rows_line(manifest)}; {manifest.info['items']:,} questions, {runs} run{'' if runs == 1 else 's'}")
+    more = f"{manifest.info['items']:,} questions, {runs} run{'' if runs == 1 else 's'}"
+    tell(f"{out}: {rows_line(manifest, more)}")
     if manifest.info.get("same_sample"):
         print(
             f"warning: {manifest.info['same_sample']:,} outputs have the question and sample number of another one of "

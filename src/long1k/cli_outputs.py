@@ -28,6 +28,7 @@ def outputs(
     ] = False,
 ) -> None:
     """Lengths, words and markers of correct and wrong outputs; loops, cuts, prompts of several problems."""
+    from long1k.compare import one_run
     from long1k.errors import RecipeError
     from long1k.jsonlines import expand_path
     from long1k.outputs_text import ledger_lines, outputs_lines
@@ -44,6 +45,7 @@ def outputs(
         count = load_tokenizer(spec).count
     found: list[dict[str, Any]] = []
     for folder in folders:
+        one_run(folder)
         tables = find_tables(folder, predictions)
         made = outputs_of(tables, confidence=confidence, count=count, top=top)
         found.append({"folder": str(folder), "benchmarks": made, "ledger": ledger_of(find_folders(folder), folder)})

@@ -215,7 +215,9 @@ def synthesize(
     layout: Annotated[
         str, typer.Option(help="blocks: one turn, problems labelled; turns: a turn a problem.")
     ] = "blocks",
-    linkers: Annotated[str, typer.Option(help="Bank of linking words: english, micro, none.")] = "english",
+    linkers: Annotated[
+        str, typer.Option(help="Bank of linking words: english, micro, none, or module:BANK.")
+    ] = "english",
     seed: int = 0,
     tokenizer: TokenizerOption = None,
     thinking: Thinking = None,

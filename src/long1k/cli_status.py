@@ -47,9 +47,7 @@ def add_commands(app: typer.Typer) -> None:
         found = read_status(root)
         if as_json:
             while True:
-                print(
-                    as_line(found) if watch else json.dumps(found.as_json(), ensure_ascii=False, indent=1), flush=True
-                )
+                print(as_line(found) if watch else json.dumps(found.as_json(), indent=1), flush=True)
                 if not watch or found.life != "running":
                     break
                 time.sleep(interval)

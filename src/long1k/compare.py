@@ -6,6 +6,7 @@ seed's folder the place inside it.  What made a table is in its manifest; what i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,30 @@ _INFO = ("tokenizer", "template", "engine", "items", "parameters", "trainable_pa
 Side = dict[str, Path]
 
 
+def one_run(folder: Path) -> None:
+    """Refuse a folder of several runs: arms of one name there have nothing to do with each other.
+
+    Raises:
+        DataError: there are runs below the folder, and it is none.
+    """
+    if (folder / "recipe.json").is_file():
+        return
+    runs = sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/recipe.json"))
+    if runs:
+        more = f", and {len(runs) - 4} more" if len(runs) > 4 else ""
+        names = ", ".join(str(run) for run in runs[:4])
+        raise DataError(f"{folder} is no run, but a folder of runs", f"give one of them: {names}{more}")
+
+
 def tables_of(folder: Path) -> Side:
     """The tables and checkpoints under a folder by their place in it; of scores, the predictions too.
 
     Raises:
-        DataError: there is no table.
+        DataError: there is no table, or there are several runs.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}", "give a run, an arm's folder in one, or a folder made by score")
+    one_run(folder)
     if (folder / MANIFEST).is_file():
         stage = stage_of(read_manifest(folder))
         found = {stage: folder}
@@ -60,6 +77,16 @@ def same_places(a: Side, b: Side) -> list[str]:
             "compare run with run, arm with arm (runs/NAME/arms/ARM), seed with seed, or scores with scores",
         )
     return shared
+
+
+def score_groups(a: Side, b: Side) -> list[tuple[list[Path], list[Path]]]:
+    """Scores of both sides that stand against each other: of one place, of whatever training seeds, in order."""
+    groups: tuple[dict[str, list[Path]], dict[str, list[Path]]] = ({}, {})
+    for side, group in zip((a, b), groups, strict=True):
+        for place in sorted(side):
+            if stage_of(read_manifest(side[place])) == "score":
+                group.setdefault(re.sub(r"(^|/)seed-\d+(?=/)", r"\1seed-*", place), []).append(side[place])
+    return [(groups[0][place], groups[1][place]) for place in sorted(groups[0]) if place in groups[1]]
 
 
 def differences(folder_a: Path, folder_b: Path, a: Side, b: Side) -> list[dict[str, Any]]:
@@ -130,6 +157,6 @@ def _category(key: str) -> str:
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     for key in sorted({*a, *b}):
-        one, other = a.get(key), b.get(key)
-        if (key in a) != (key in b) or canonical_json(one) != canonical_json(other):
+        one, other = a.get(key), b.get(key)  # None is not set, as if the key were not there
+        if canonical_json(one) != canonical_json(other):
             yield key, one, other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,32 @@ import numpy as np
 
 from long1k.errors import DataError
 from long1k.scored import joined
-from long1k.stages.analyze.tests import one_verdict
-from long1k.statistics.rates import Interval, crossed_mean
+from long1k.stages.analyze.cells import Grades
+from long1k.stages.analyze.tests import compare
 from long1k.tables import MANIFEST, read_manifest
 
 _COLUMNS = ("benchmark", "arm", "train_seed", "problem_id", "part_ids", "question", "finish_reason")
 _NO_SEED = -1  # of a model that was not trained here
-Grades = dict[int, dict[str, list[float]]]
+Verdicts = dict[int, dict[str, list[float]]]
 
 
 @dataclass
 class _Cell:
-    """Verdicts of one arm on one benchmark: by training seed and question, and each question's text."""
+    """Verdicts of one arm on one benchmark: by training seed and question, texts, and what shared a prompt."""
 
-    grades: Grades = field(default_factory=dict)
+    grades: Verdicts = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    prompts: set[frozenset[str]] = field(default_factory=set)
     failed: int = 0
     cut: int = 0
     outputs: int = 0
 
 
+Cells = dict[tuple[str, str], _Cell]
+
+
 def effects(
-    pairs: Sequence[tuple[str, Path, Path]],
+    groups: Sequence[tuple[Sequence[Path], Sequence[Path]]],
     *,
     arm_a: str | None = None,
     arm_b: str | None = None,
@@ -40,13 +44,14 @@ def effects(
 ) -> list[dict[str, Any]]:
     """Accuracy of side b minus that of side a, by benchmark and arm, on the questions that both were asked.
 
-    The interval covers training seeds and questions, both paired; where the sides have no training seed in common,
-    their means over seeds are compared, and it covers questions only. With one verdict a question it is Tango's, and
-    ``mcnemar`` holds the mid-p and the exact p, as in a study's tables. A question has turned if most of its outputs
-    were right on one side, and not on the other. Where several graders read the same outputs, the first by name counts.
+    Interval and test are those of a study's findings: paired by question, each side's training seeds its own. Problems
+    that stood in one prompt, on either side, are one observation, and then ``questions`` counts problems,
+    ``observations`` prompts. With one verdict a question the interval is Tango's, and ``mcnemar`` holds the
+    mid-p and the exact p. A question has turned if most of its outputs were right on one side, and not on the other.
+    Where several graders read the same outputs, the first by name counts.
 
     Args:
-        pairs: (place, scores of a, scores of b).
+        groups: scores of a and of b that stand against each other; those of one arm and several seeds together.
         arm_a, arm_b: one arm of each side only.
 
     Raises:
@@ -54,33 +59,36 @@ def effects(
     """
     found: dict[tuple[str, str, str], tuple[_Cell, _Cell]] = {}
     seen: tuple[set[str], set[str]] = (set(), set())
-    read: set[tuple[str, ...]] = set()
-    for _, scores_a, scores_b in sorted(pairs, key=lambda pair: pair[0]):
-        graded = tuple(read_manifest(one).inputs.get("predictions", str(one)) for one in (scores_a, scores_b))
-        if graded in read:
-            continue
-        read.add(graded)
-        sides = _read(scores_a), _read(scores_b)
-        for side, names in zip(sides, seen, strict=True):
+    read: tuple[set[str], set[str]] = (set(), set())
+    for group in groups:
+        sides: tuple[Cells, Cells] = ({}, {})
+        for scores, side, names, known in zip(group, sides, seen, read, strict=True):
+            for folder in scores:
+                graded = read_manifest(folder).inputs.get("predictions", str(folder))
+                if graded not in known:
+                    known.add(graded)
+                    for key, cell in _read(folder).items():
+                        _merge(side.setdefault(key, _Cell()), cell)
             names.update(arm for _, arm in side)
         for benchmark, one, other in _matched(sides[0], sides[1], arm_a, arm_b):
             cells = found.setdefault((benchmark, one, other), (_Cell(), _Cell()))
             for cell, side, arm in zip(cells, sides, (one, other), strict=True):
                 _merge(cell, side[benchmark, arm])
-    for name, names in ((arm_a, seen[0]), (arm_b, seen[1])):
-        if name is not None and name not in names:
-            raise DataError(f"there is no arm '{name}'", f"there are: {', '.join(sorted(names))}")
+    for name, arms in ((arm_a, seen[0]), (arm_b, seen[1])):
+        if name is not None and name not in arms:
+            raise DataError(f"there is no arm '{name}'", f"there are: {', '.join(sorted(arms))}")
     return [_effect(*key, *cells, confidence) for key, cells in found.items()]
 
 
-def _read(scores: Path) -> dict[tuple[str, str], _Cell]:
-    cells: dict[tuple[str, str], _Cell] = {}
+def _read(scores: Path) -> Cells:
+    cells: Cells = {}
     for row, one in joined(scores, _COLUMNS, _near(scores)):
         cell = cells.setdefault((row["benchmark"], row["arm"]), _Cell())
         asked = row["part_ids"][one["part"]] if one["part"] < len(row["part_ids"]) else row["problem_id"]
         seed = cell.grades.setdefault(_NO_SEED if row["train_seed"] is None else row["train_seed"], {})
         seed.setdefault(asked, []).append(float(one["status"] == "correct"))
         cell.texts.setdefault(asked, row["question"])
+        cell.prompts.add(frozenset(row["part_ids"] or [row["problem_id"]]))
         cell.failed += one["status"] in ("error", "timeout")
         cell.cut += row["finish_reason"] == "length"
         cell.outputs += 1
@@ -94,9 +102,7 @@ def _near(scores: Path) -> Path | None:
     return next((one for one in near if (one / MANIFEST).is_file() and read_manifest(one).digest == wanted), None)
 
 
-def _matched(
-    a: dict[tuple[str, str], _Cell], b: dict[tuple[str, str], _Cell], arm_a: str | None, arm_b: str | None
-) -> list[tuple[str, str, str]]:
+def _matched(a: Cells, b: Cells, arm_a: str | None, arm_b: str | None) -> list[tuple[str, str, str]]:
     """(benchmark, arm of a, arm of b): of one name, or the only ones of a benchmark."""
     found = []
     for benchmark in dict.fromkeys(name for name, _ in a):
@@ -114,6 +120,7 @@ def _merge(cell: _Cell, more: _Cell) -> None:
         for question, values in questions.items():
             cell.grades.setdefault(seed, {}).setdefault(question, []).extend(values)
     cell.texts |= more.texts
+    cell.prompts |= more.prompts
     cell.failed += more.failed
     cell.cut += more.cut
     cell.outputs += more.outputs
@@ -130,12 +137,15 @@ def _effect(benchmark: str, one: str, other: str, a: _Cell, b: _Cell, confidence
     }  # fmt: skip
     if not questions:
         return base | {"difference": None, "why": "no question was asked on both sides", "turned": []}
-    y_a, y_b, paired = _paired(a.grades, b.grades, questions)
-    once = len(a.grades) == len(b.grades) == 1 and all(
-        len(values[name]) == 1 for side in (a, b) for values in side.grades.values() for name in questions
-    )
-    flat = one_verdict(y_b, y_a, once, confidence)
-    rate_a, rate_b = y_a.mean(axis=0), y_b.mean(axis=0)
+    units = _units(questions, [*a.prompts, *b.prompts])
+    sides = [_grades(cell, units) for cell in (a, b)]
+    made = compare(f"{benchmark} {one} {other}", sides[1], sides[0], confidence)
+    assert made is not None  # both sides have these questions
+    difference, test = made["difference"], made["test"]
+    for edge in ("low", "high"):
+        if difference[edge] is not None:
+            difference[edge] = min(1.0, max(-1.0, difference[edge]))
+    rate_a, rate_b = (_array(cell.grades, questions).mean(axis=0) for cell in (a, b))
     turned = [
         {"question_id": name, "a": float(rate_a[at]), "b": float(rate_b[at]),
          "turned": "right" if rate_b[at] > rate_a[at] else "wrong", "question": " ".join(a.texts[name].split())[:200]}
@@ -144,9 +154,10 @@ def _effect(benchmark: str, one: str, other: str, a: _Cell, b: _Cell, confidence
     ]  # fmt: skip
     turned.sort(key=lambda row: (str(row["turned"]), -abs(float(row["a"]) - float(row["b"])), str(row["question_id"])))
     return base | {
-        "accuracy": {"a": float(rate_a.mean()), "b": float(rate_b.mean())}, "paired": paired,
-        "difference": _difference(y_b - y_a, confidence).as_dict() if flat is None else flat["difference"],
-        "turned": turned, "mcnemar": None if flat is None else _flips(flat["test"]),
+        "observations": len(units), "accuracy": {"a": float(sides[0].y_SQ.mean()), "b": float(sides[1].y_SQ.mean())},
+        "paired": _paired(a.grades, b.grades, len(units) < len(questions)),
+        "difference": difference, "p": test["p"], "turned": turned,
+        "mcnemar": _flips(test) if "p_exact" in test else None,
     }  # fmt: skip
 
 
@@ -154,34 +165,51 @@ def _flips(test: Mapping[str, Any]) -> dict[str, Any]:
     return {"gained": test["only_a"], "lost": test["only_b"], "p": test["p"], "p_exact": test["p_exact"]}
 
 
-def _difference(y_SQ: Any, confidence: float) -> Interval:
-    """The mean of paired differences, within ±1."""
-    found = crossed_mean(y_SQ, confidence)
-    if found.low is None or found.high is None:
-        return found
-    return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))
+def _units(questions: Sequence[str], prompts: Sequence[frozenset[str]]) -> list[list[str]]:
+    """Questions by what is one observation: those that ever stood in one prompt."""
+    leader = {name: name for name in questions}
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            leader[name] = name = leader[leader[name]]
+        return name
+
+    for prompt in prompts:
+        together = sorted(name for name in prompt if name in leader)
+        for name in together[1:]:
+            leader[find(name)] = find(together[0])
+    units: dict[str, list[str]] = {}
+    for name in questions:
+        units.setdefault(find(name), []).append(name)
+    return list(units.values())
 
 
-def _everywhere(grades: Grades) -> set[str]:
+def _grades(cell: _Cell, units: Sequence[Sequence[str]]) -> Grades:
+    """The grades of a side as findings have them, by observation."""
+    seeds = sorted(cell.grades)
+    samples = np.array([[max(len(cell.grades[seed][name]) for name in unit) for unit in units] for seed in seeds])
+    y = np.array([[np.mean([np.mean(cell.grades[seed][name]) for name in unit]) for unit in units] for seed in seeds])
+    unknown = np.full(y.shape, np.nan)
+    names = [unit[0] for unit in units]
+    return Grades(y, unknown, samples, seeds, names, {}, 0.0, 0.0, untrained=seeds == [_NO_SEED])
+
+
+def _everywhere(grades: Verdicts) -> set[str]:
     """Questions that every seed was asked."""
     return set.intersection(*(set(questions) for questions in grades.values())) if grades else set()
 
 
-def _paired(a: Grades, b: Grades, questions: Sequence[str]) -> tuple[Any, Any, str]:
-    """Grades of both sides, shape (seeds, questions), and in words how they are paired."""
-    y_a, y_b = _array(a, questions, sorted(a)), _array(b, questions, sorted(b))
+def _paired(a: Verdicts, b: Verdicts, prompts: bool) -> str:
+    """In words how the sides are paired."""
+    by = "by prompt" if prompts else "by question"
     if len(a) == len(b) == 1:
-        return y_a, y_b, "by question"
-    shared = sorted(set(a) & set(b))
-    if shared:
-        words = f"by question and training seed ({len(shared)} in common)"
-        return _array(a, questions, shared), _array(b, questions, shared), words
-    if set(a) == {_NO_SEED} or set(b) == {_NO_SEED}:  # one model stands against every seed of the other side
-        y_a, y_b = np.broadcast_arrays(y_a, y_b)
-        return y_a, y_b, "by question; one model against every training seed of the other side"
-    means = y_a.mean(axis=0, keepdims=True), y_b.mean(axis=0, keepdims=True)
-    return *means, "by question, means over training seeds: none in common"
+        return by
+    if len(a) == len(b):
+        return f"{by}; {len(a)} training seeds on each side"
+    counts = ["one model" if set(side) == {_NO_SEED} else f"{len(side)} training seed{'s'[:len(side) - 1]}"
+              for side in (a, b)]  # fmt: skip
+    return f"{by}; {counts[0]} against {counts[1]}"
 
 
-def _array(grades: Grades, questions: Sequence[str], seeds: Sequence[int]) -> Any:
-    return np.array([[np.mean(grades[seed][name]) for name in questions] for seed in seeds])
+def _array(grades: Verdicts, questions: Sequence[str]) -> Any:
+    return np.array([[np.mean(values[name]) for name in questions] for _, values in sorted(grades.items())])

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from long1k.chat import Chat, documents
-from long1k.display_tokens import packed_row, print_checkpoint, print_row
+from long1k.display_tokens import packed_row, print_checkpoint, print_row, visible
 from long1k.errors import DataError
 from long1k.provenance import Walk, trace_walk
 from long1k.rows import Example, Prediction, Score, Trace, to_dict
@@ -111,14 +111,14 @@ def _print_walk(console: Console, walk: Walk, full: bool) -> None:
     trace, manifest = walk.trace, walk.pool_manifest
 
     def say(heading: str, text: str = "") -> None:
-        console.print(Text(heading, style="bold") + Text(_visible(text)))
+        console.print(Text(heading, style="bold") + Text(visible(text)))
 
     say(f"{trace.trace_id}", f"  of the problem {trace.problem_id}")
     if walk.tables:
         say("samples: ", f"it stands in {len(walk.uses):,} samples of {len(walk.tables):,} tables")
     for use in walk.uses:
         linker = f", linked by {use.linker!r}" if use.linker else ""
-        console.print(Text(_visible(f"  {use.table} row {use.row}: part {use.part + 1} of {use.num_parts}{linker}")))
+        console.print(Text(visible(f"  {use.table} row {use.row}: part {use.part + 1} of {use.num_parts}{linker}")))
         console.print(Text(f"    {use.example_id}, arm {use.arm}, mode {use.mode}", style="dim"))
     say("pool: ", f"{walk.pool} row {walk.pool_row}, digest {manifest.digest[:16]}")
     checked = {True: "its answer agrees with gold", False: "its answer is wrong", None: "its answer was not checked"}
@@ -132,7 +132,7 @@ def _print_walk(console: Console, walk: Walk, full: bool) -> None:
     say("  template: ", f"{manifest.info.get('template', 'unknown')}")
     say("source: ", f"{trace.source}#{trace.source_row}, {walk.origin.place}: {walk.origin.state}")
     for name, value in (walk.origin.row or {}).items():
-        console.print(Text(f"  {name}: ", style="bold") + Text(_short(_visible(str(value)), full)))
+        console.print(Text(f"  {name}: ", style="bold") + Text(_short(visible(str(value)), full)))
 
 
 def _chat(manifest: Manifest, tokenizer: str | None) -> Chat:
@@ -163,12 +163,7 @@ def _pick(rows: Any, row: int, row_id: str | None, id_field: str, folder: Path) 
 def _print_fields(console: Console, row: Any, full: bool) -> None:
     for name, value in to_dict(row).items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        console.print(Text(f"{name}: ", style="bold") + Text(_short(_visible(text), full)))
-
-
-def _visible(text: str) -> str:
-    """Control characters written out: a row must not be able to drive the terminal."""
-    return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+        console.print(Text(f"{name}: ", style="bold") + Text(_short(visible(text), full)))
 
 
 def _short(text: str, full: bool) -> str:
@@ -214,14 +209,14 @@ def _pieces(example: Example, chat: Chat) -> Iterator[tuple[bool, list[tuple[str
 def _print_example(console: Console, example: Example, chat: Chat, tokens: bool, full: bool) -> None:
     console.print(Text(f"{example.example_id}  arm {example.arm}  mode {example.mode}", style="bold"))
     target = "" if example.target_tokens is None else f" (target {example.target_tokens:,})"
-    answers = _visible(", ".join(example.answers))
+    answers = visible(", ".join(example.answers))
     counts = f"{example.num_tokens:,} tokens{target}, {example.num_supervised_tokens:,} trained"
     console.print(Text(f"{counts}; {example.num_problems} problems, answers: {answers}"))
     for part, trace_id in enumerate(example.trace_ids):
         linker = f"  linked by: {example.linkers[part]!r}" if part < len(example.linkers) else ""
         origin = f"{example.sources[part]}, {example.problem_ids[part]}, licence {example.licenses[part]}"
         console.print(Text(f"  part {part + 1}: {trace_id}{linker}", style="dim"))
-        console.print(Text(f"    from {_visible(origin)}", style="dim"))
+        console.print(Text(f"    from {visible(origin)}", style="dim"))
     if tokens:
         print_row(console, make_row(example, chat, counted=False), chat)
         return
@@ -238,6 +233,6 @@ def _print_example(console: Console, example: Example, chat: Chat, tokens: bool,
             style = colour if trained else f"dim {colour}"
             mark = "" if console.is_terminal or name == "template" else f"⟦{kind}⟧ "
             console.print(
-                Text(mark + _short(_visible(piece), full), style=style), end="" if console.is_terminal else "\n"
+                Text(mark + _short(visible(piece), full), style=style), end="" if console.is_terminal else "\n"
             )
     console.print()

@@ -90,7 +90,7 @@ def _append(line: Text, ids: Sequence[int], labels: Sequence[int], chat: Chat, s
             style = "green" if trained else "dim"
             if ids[at] in special:
                 style = "bold magenta" if trained else "magenta"
-            line.append(_visible(pieces[at]).replace("\n", "⏎\n") + "·", style=style)
+            line.append(visible(pieces[at]).replace("\n", "⏎\n") + "·", style=style)
 
 
 def _owners(row: TrainRow) -> list[str]:
@@ -100,7 +100,8 @@ def _owners(row: TrainRow) -> list[str]:
     return row.names * len(row.lengths) if len(row.names) == 1 else ["?"] * len(row.lengths)
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """Control characters written out: a row must not be able to drive the terminal."""
     return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 

@@ -115,7 +115,7 @@ def find_files(path: Path) -> list[LocalFile]:
         if not found:
             raise DataError(f"no file matches {path}", "check the path; ** goes through folders")
         return [LocalFile(str(root / name), name) for name in found]
-    raise DataError(f"there is no file {path}", "check the path in the source's configuration")
+    raise DataError(f"there is no file {path}", "check the path")
 
 
 def _below(file: Path, folder: Path) -> str:

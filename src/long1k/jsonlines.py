@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from long1k.errors import DataError, RecipeError
 
+_SPACE = re.compile(r"[ \t\r\n]*")
 MAX_ROW_BYTES = 32 << 20
 BOM = b"\xef\xbb\xbf"
 _SHOWN = 2000
@@ -176,6 +177,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         raise _DuplicateKey(repr(first_twice([name for name, _ in pairs])))
     return made
+
+
+def after_space(text: str, at: int) -> int:
+    """Where JSON goes on behind the white space that stands there."""
+    found = _SPACE.match(text, at)
+    return at if found is None else found.end()
 
 
 def first_twice(names: Sequence[str]) -> str | None:

@@ -88,12 +88,15 @@ def _arm(benchmark: str, arm: Mapping[str, Any]) -> Iterator[str]:
         if one["outputs"]:
             rates = ", ".join(f"{kind} {_interval(one['markers_a_thousand'][kind], 2)}" for kind in MARKERS)
             yield from _wrapped(f"    {name:<8} ", rates)
-    yield "  over the course of the text, tenth by tenth, a thousand words"
+    head = "  over the course of the text, tenth by tenth, a thousand words"
     for kind in MARKERS:
         for name, one in outcomes.items():
             tenths = one["course_a_thousand_words"][kind]
             if one["outputs"] and any(each and each[0] for each in tenths):
                 shown = " ".join(f"{each[0]:5.1f}" if each else "    –" for each in tenths)
+                if head:
+                    yield head
+                    head = ""
                 yield f"    {kind:<13} {name:<8} {shown}"
     yield from _multi(arm["multi"])
 

@@ -125,15 +125,16 @@ def experiment(name: str) -> Experiment:
 
 
 def experiments_named(names: Sequence[str]) -> list[str]:
-    """The experiments that names stand for: B is both B-a and B-b.
+    """The experiments that names stand for, in capitals or not: B is both B-a and B-b; "C,F" is C and F.
 
     Raises:
         ValueError: a name that no experiment has.
     """
     known = load_paper().experiments
     made: list[str] = []
-    for name in names:
-        found = [one for one in known if one == name or one.split("-")[0] == name]
+    for name in (part.strip() for text in names for part in text.split(",")):
+        asked = name.lower()
+        found = [one for one in known if asked in (one.lower(), one.lower().split("-")[0])]
         if not found:
             raise ValueError(f"the paper has no experiment '{name}'; its experiments are {', '.join(known)}")
         made += [one for one in found if one not in made]

@@ -59,8 +59,13 @@ def power_lines(recipe: Recipe, questions: Mapping[str, int], samplings: Mapping
     margins = [] if recipe.margin is None else [f"{recipe.margin:g} points"]
     margins += [f"{margin:g} points for {arm}" for arm, margin in recipe.margins.items()]
     if margins:
+        # Two one-sided tests of arms that do not differ: each finds the margin, both together with this power.
+        needed = [
+            f"{_points(paired.detectable((1 + POWER) / 2, 2 * alpha))} on {name}" for name, (paired, _) in found.items()
+        ]
         made += _wrapped(
-            f"margin of equivalence {', '.join(margins)}: only intervals within it can show that arms are alike"
+            f"margin of equivalence {', '.join(margins)}; the least that shows truly equal arms to be so with "
+            f"{POWER:.0%} power: {', '.join(needed)}"
         )
     assumed: dict[tuple[str, str], list[str]] = {}
     for name, (paired, _) in found.items():

@@ -8,7 +8,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -80,18 +80,35 @@ def explain(error: ValidationError, where: str, model: type[BaseModel]) -> Recip
     """A pydantic error as one message that names the key and, for a typing slip, the nearest known one."""
     lines = []
     for item in error.errors(include_url=False):
-        place = ".".join(str(part) for part in item["loc"]) or where
+        place = ".".join(_place(model, item["loc"])) or where
         if item["type"] == "extra_forbidden":
             names = _keys_at(model, item["loc"][:-1])
-            close = difflib.get_close_matches(str(item["loc"][-1]), names, 1, cutoff=0.5)
+            close = difflib.get_close_matches(str(item["loc"][-1]), names, 1, cutoff=0.65)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             lines.append(f"unknown key '{place}'{hint}" + (f" (known: {', '.join(names)})" if names else ""))
         else:
             given = item.get("input")
             # A fault of keys that do not go together is said in full; the mapping they stand in tells nothing more.
             got = "" if isinstance(given, Mapping) else f" (got {str(given)[:80]!r})"
-            lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}{got}{_nearest(item)}")
+            lines.append(f"{place}: {_said(item)}{got}{_nearest(item)}")
     return RecipeError(f"{where}:\n  " + "\n  ".join(lines), "mend that key of the recipe, or that option")
+
+
+def _said(item: Any) -> str:
+    """What is wrong, without the words of the library that found it."""
+    context = item.get("ctx") or {}
+    match item["type"]:
+        case "missing":
+            return "is missing"
+        case "union_tag_invalid":
+            return f"no {str(context['discriminator']).strip(chr(39))} '{context['tag']}': one of {_tags(context)}"
+        case "union_tag_not_found":
+            return f"{str(context['discriminator']).strip(chr(39))} is missing"
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def _tags(context: Mapping[str, Any]) -> str:
+    return ", ".join(re.findall(r"'([^']+)'", str(context["expected_tags"])))
 
 
 def _nearest(item: Any) -> str:
@@ -101,6 +118,26 @@ def _nearest(item: Any) -> str:
     given = context.get("tag") or item.get("input")
     close = difflib.get_close_matches(str(given), allowed, 1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _place(annotation: Any, path: tuple[int | str, ...]) -> list[str]:
+    """The way to a key as it is written in a file: without the tags that pydantic puts into it."""
+    if not path:
+        return []
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(path[0]))
+        return [str(path[0]), *_place(None if field is None else field.annotation, path[1:])]
+    members = get_args(annotation)
+    if get_origin(annotation) in (list, tuple, dict):
+        return [str(path[0]), *_place(members[-1], path[1:])]
+    if get_origin(annotation) is Annotated:
+        return _place(members[0], path)
+    for member in members:
+        tag = getattr(member, "model_fields", {}).get("kind")
+        if tag is not None and path[0] in get_args(tag.annotation):
+            return _place(member, path[1:])
+    inner = [one for one in members if get_origin(one) or (isinstance(one, type) and issubclass(one, BaseModel))]
+    return _place(inner[0], path) if len(inner) == 1 else [str(part) for part in path]
 
 
 def _keys_at(annotation: Any, path: tuple[int | str, ...]) -> list[str]:

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal, Protocol
 
+from long1k.errors import StoppedError
+
 SILENT = "LONG1K_NO_PROGRESS"  # set in processes that work side by side: their bars would overwrite each other
 TELL = "LONG1K_TELL"  # the path of the socket that hears how far a worker is
 _PAUSE_SECONDS = 0.2  # between two words on the same work
@@ -53,11 +55,9 @@ def doing(place: str) -> Iterator[None]:
     _tell({"place": place, "what": "begin"})
     try:
         yield
-    except Exception:
-        _tell({"place": place, "what": "failed"})
-        raise
-    except BaseException:
-        _tell({"place": place, "what": "stopped"})
+    except BaseException as error:
+        failed = isinstance(error, Exception) and not isinstance(error, StoppedError)
+        _tell({"place": place, "what": "failed" if failed else "stopped"})
         raise
     else:
         _tell({"place": place, "what": "end"})

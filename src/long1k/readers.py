@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import IO
@@ -19,13 +18,12 @@ import numpy as np
 from long1k.chunks import HeldCells, HeldLines, LineRange, RowChunk
 from long1k.errors import DataError
 from long1k.files import Place, look_at, open_plain, reading
-from long1k.jsonlines import BOM, MAX_ROW_BYTES, LongLine, first_twice, iter_lines
+from long1k.jsonlines import BOM, MAX_ROW_BYTES, LongLine, after_space, first_twice, iter_lines
 from long1k.parquet import parquet_chunks, parquet_columns
 
 MAX_ARRAY_BYTES = 1 << 28  # as text up to four times as much: still within 2 GB
 _BLOCK = 8 << 20
 _BLANK = np.frombuffer(b"\t\n\v\f\r ", dtype=np.uint8)
-_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def row_chunks(
@@ -160,29 +158,24 @@ def _array_items(place: Place, compression: str | None) -> Iterator[tuple[int, b
     decoder = json.JSONDecoder()
     number = 0
     try:
-        at = _after_space(text, _after_space(text, 0) + 1)
+        at = after_space(text, after_space(text, 0) + 1)
         closed = text.startswith("]", at)
         while not closed:
             number += 1
             end = decoder.raw_decode(text, at)[1]
             yield number, text[at:end].encode("utf-8", "surrogateescape")
-            at = _after_space(text, end)
+            at = after_space(text, end)
             closed = text.startswith("]", at)
             if not closed:
                 if not text.startswith(",", at):
                     raise ValueError(f"neither , nor ] at character {at:,}")
-                at = _after_space(text, at + 1)
-        if _after_space(text, at + 1) != len(text):
+                at = after_space(text, at + 1)
+        if after_space(text, at + 1) != len(text):
             raise ValueError("text after the closing ]")
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{place.label} is not a whole JSON array: row {number}: {error}", "fetch the file again"
         ) from None
-
-
-def _after_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return at if found is None else found.end()
 
 
 def _csv_chunks(

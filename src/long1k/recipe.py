@@ -6,6 +6,7 @@ experiments and controls into arms, each with its samples and its training.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from long1k.arm_kinds import (
 )
 from long1k.arms import Arm, difficulty_arms, equal_steps_arms, ladder_arms, mixture_arms, same_problems_arms
 from long1k.benchmarks import BENCHMARKS
-from long1k.errors import RecipeError
+from long1k.errors import DataError, RecipeError
 from long1k.generation.base import Sampling
+from long1k.joining.spec import JoinSpec
 from long1k.plugins import explain, load_plugin, validate
 from long1k.recipe_files import ARMS_OF, RECIPES, find_recipe, parse_leaf, recipe_values, set_leaf
 from long1k.recipe_model import Recipe
@@ -36,8 +38,8 @@ from long1k.sources import SOURCES
 from long1k.training.config import TrainConfig
 
 __all__ = [
-    "RECIPES", "Recipe", "expand_arms", "find_recipe", "load_recipe",
-    "make_benchmarks", "make_samplings", "make_sources", "merged_sampling", "parse_leaf", "set_leaf",
+    "RECIPES", "Recipe", "expand_arms", "find_recipe", "load_recipe", "make_benchmarks",
+    "make_samplings", "make_sources", "merged_sampling", "parse_leaf", "recipe_of_run", "set_leaf",
 ]  # fmt: skip
 
 
@@ -124,12 +126,35 @@ def load_recipe(name: str, overrides: Sequence[str] = (), smoke: bool = False) -
     make_benchmarks(recipe.benchmarks)
     make_samplings(recipe)
     _check_budgets(path, recipe)
-    _check_names(path, recipe, [arm.name for arm in expand_arms(recipe)])
+    arms = expand_arms(recipe)
+    _check_names(path, recipe, [arm.name for arm in arms])
+    for arm in arms:
+        _check_sources(path, f"arm {arm.name}", arm.specs, list(recipe.sources))
+    if recipe.base is not None:
+        _check_sources(path, "base", recipe.base.groups, list(recipe.base.sources))
     if recipe.arms_of is not None and recipe.train is None:
         raise RecipeError(
             f"{path}: the arms of '{recipe.arms_of}' are not trained (train: null)", f"leave out {ARMS_OF}"
         )
     return recipe
+
+
+def recipe_of_run(root: Path) -> Recipe:
+    """The recipe that a run was made with.
+
+    Raises:
+        DataError: its file cannot be read, or is of another version of this program.
+    """
+    path = root / "recipe.json"
+    try:
+        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        said = explain(error, str(path), Recipe).what
+    except (OSError, UnicodeDecodeError) as error:
+        said = f"{path} cannot be read: {error}"
+    raise DataError(
+        f"{said}\n  the file is damaged, or of another version", "long1k run with the recipe's own file writes it anew"
+    )
 
 
 def _check_asked(path: Path, recipe: Recipe) -> None:
@@ -155,6 +180,17 @@ def _check_names(path: Path, recipe: Recipe, arms: Sequence[str]) -> None:
     for name, margin in recipe.margins.items():
         if not 0 < margin <= 100:
             raise RecipeError(f"{path}: margins.{name} is {margin:g}", "points above 0, at most 100")
+
+
+def _check_sources(path: Path, owner: str, specs: Sequence[JoinSpec], known: Sequence[str]) -> None:
+    """Groups draw from sources that the recipe has: found out now, and not after the pool was made."""
+    for name in (name for spec in specs for name in spec.where.sources or ()):
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise RecipeError(
+                f"{path}: where.sources of {owner} names '{name}'", f"sources of the recipe: {', '.join(known)}{hint}"
+            )
 
 
 def _check_budgets(path: Path, recipe: Recipe) -> None:

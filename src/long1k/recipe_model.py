@@ -23,8 +23,8 @@ from long1k.training.config import ModelInit, TrainConfig
 class ChatSpec(Strict):
     """How conversations are written."""
 
-    thinking: str = "think"
-    system: str | None = None
+    thinking: str = Field(default="think", description="tags around the thinking: think, openthoughts or s1")
+    system: str | None = Field(default=None, description="a system message before every conversation")
     template: str | None = Field(default=None, description=f"instead of the tokenizer's own: a file, or {NAMES}")
 
 
@@ -32,11 +32,13 @@ class Base(Strict):
     """A small model made before the arms, that knows how to solve but not what they teach."""
 
     init: ModelInit = ModelInit()
-    sources: dict[str, dict[str, Any]] = Field(min_length=1)
+    sources: dict[str, dict[str, Any]] = Field(
+        min_length=1, description="where its traces come from, by name: type and its keys"
+    )
     collect: CollectConfig = CollectConfig()
-    groups: list[Group] = Field(min_length=1)
+    groups: list[Group] = Field(min_length=1, description="what it is trained on")
     train: TrainConfig
-    seed: int = 0
+    seed: int = Field(default=0, description="of its samples and its training")
 
 
 class BudgetCurves(Strict):
@@ -50,8 +52,8 @@ class BudgetCurves(Strict):
 class Published(Strict):
     """Outputs that somebody else published, to be graded here and compared with their labels."""
 
-    path: str
-    fields: dict[str, str] = Field(default_factory=dict)
+    path: str = Field(description="file of stored outputs")
+    fields: dict[str, str] = Field(default_factory=dict, description="names of its fields, by ours")
     arm: str | None = Field(default=None, description="the field that tells runs apart")
 
 
@@ -67,12 +69,14 @@ class Expected(Strict):
 class Recipe(Strict):
     """One study."""
 
-    name: str = Field(pattern=NAME)
-    description: str = ""
+    name: str = Field(pattern=NAME, description="of the study: its run lies in runs/NAME, and it is part of every seed")
+    description: str = Field(default="", description="one or two sentences, said at the top of the page")
     notes: list[str] = Field(default_factory=list, description="said on the page, under the verdict")
-    tokenizer: str
+    tokenizer: str = Field(description="folder with tokenizer.json and a chat template, or package:micro")
     chat: ChatSpec = ChatSpec()
-    sources: dict[str, dict[str, Any]] = Field(min_length=1)
+    sources: dict[str, dict[str, Any]] = Field(
+        min_length=1, description="where traces come from, by name: type and its keys"
+    )
     collect: CollectConfig = CollectConfig()
     base: Base | None = None
     base_of: str | None = Field(default=None, description="a recipe whose base model the arms start from")
@@ -80,9 +84,15 @@ class Recipe(Strict):
         default=None, description="a recipe whose arms answer here; they are trained in its run"
     )
     model: str | None = Field(default=None, description="folder of the model to fine-tune (or give base)")
-    arms: list[ArmSpec] = Field(min_length=1)
+    arms: list[ArmSpec] = Field(
+        min_length=1, description="what is compared: ladders, their controls, and the untrained model"
+    )
     train: TrainConfig | None = Field(default=None, description="null: make data only")
-    seeds: list[int] = Field(default_factory=lambda: [0], min_length=1)
+    seeds: list[int] = Field(
+        default_factory=lambda: [0],
+        min_length=1,
+        description="training seeds; each makes its own samples, order and model",
+    )
     benchmarks: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="by name: type, its keys, and sampling: what differs from the study's"
     )
@@ -99,7 +109,7 @@ class Recipe(Strict):
     paper: list[str] = Field(
         default_factory=list, description="experiments of the paper (A, B, C, …) whose figures stand beside ours"
     )
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="of all intervals")
     margin: float | None = Field(
         default=None, gt=0, le=100, description="difference in points up to which arms count as equivalent"
     )

@@ -32,7 +32,7 @@ from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import expand_path
 from long1k.locks import locked
 from long1k.progress import doing
-from long1k.recipe import Recipe, make_benchmarks, make_sources
+from long1k.recipe import Recipe, make_benchmarks, make_sources, recipe_of_run
 from long1k.rows import Example, Trace, canonical_json, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.collect import collect
@@ -46,6 +46,7 @@ from long1k.study_layout import Study
 from long1k.tables import MANIFEST, Manifest, iter_columns, make_folder, read_manifest, write_atomic
 from long1k.training.checkpoint import check_model_folder
 from long1k.training.positions import positions_of
+from long1k.wide import fit
 
 Say = Callable[[str], None]
 
@@ -109,7 +110,7 @@ def run_study(
             page = report(study.root / "report", study.root)
         told("report", "report", page, str(study.root / "report" / "report.html"))
     if recipe.train is None:
-        say("\n" + terminal_table(rows))
+        say("\n" + fit(terminal_table(rows)))
     return study.root / "report" / "report.html"
 
 
@@ -239,7 +240,7 @@ def _curves(study: Study, cells: Sequence[Cell]) -> dict[tuple[str, int], Path]:
 
 def analyze_run(root: Path) -> Manifest:
     """Analyze what a run has scored so far; cells without scores are left out."""
-    study = Study(Recipe.model_validate_json((root / "recipe.json").read_text()), root)
+    study = Study(recipe_of_run(root), root)
     with locked(root, "--runs"):
         cells = [cell for cell in all_cells(study) if (cell.scores / MANIFEST).is_file()] if study.recipe.train else []
         published = {

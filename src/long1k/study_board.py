@@ -102,11 +102,14 @@ class Board:
             what = event.get("what")
             self._changed = True
             if what == "begin":
-                node.state, node.started, node.done, node.total, node.note = "running", time.time(), 0, None, ""
+                node.state, node.started, node.paced = "running", time.time(), None
+                node.done, node.total, node.note = 0, None, ""
             elif what == "step" and node.state == "running":
                 total = event.get("total")
                 node.done, node.note = int(event.get("done") or 0), str(event.get("note") or "")
                 node.total = None if total is None else int(total)
+                if node.done and (node.paced is None or node.done < node.paced[1]):  # or another bar of the same stage
+                    node.paced = time.time(), node.done
             elif what == "end":
                 self._settle(node)
             elif what in ("failed", "stopped"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+import termios
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -18,6 +19,24 @@ from long1k.study_state import RunState
 from long1k.study_tree import Node, estimate
 from long1k.study_view import clock, drawn, head, lines
 from long1k.wide import WIDTH
+
+
+@contextmanager
+def _quiet_keys(terminal: int) -> Iterator[None]:
+    """Ctrl-C is not written as ^C into the middle of the tree; nothing else about the terminal changes."""
+    try:
+        before = termios.tcgetattr(terminal)
+        quiet = termios.tcgetattr(terminal)
+        quiet[3] &= ~termios.ECHOCTL
+        termios.tcsetattr(terminal, termios.TCSANOW, quiet)
+    except (termios.error, OSError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(termios.error, OSError):
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
 
 
 def can_draw() -> bool:
@@ -44,6 +63,7 @@ class Screen:
         )
         self.console = Console(file=file, highlight=False, markup=False, emoji=False)
         self._fit()
+        self._stack.enter_context(_quiet_keys(self._caught.terminal))
         self._live = self._stack.enter_context(
             Live(console=self.console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         )

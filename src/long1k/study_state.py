@@ -68,7 +68,7 @@ class RunState:
     resources: dict[str, Any] | None = None
 
 
-_KEPT = ("state", "started", "seconds", "rows", "done", "total", "note")
+_KEPT = ("state", "started", "seconds", "rows", "done", "total", "note", "paced")
 
 
 def write_state(root: Path, state: RunState, nodes: Sequence[Node], resources: Resources | None) -> None:
@@ -77,7 +77,7 @@ def write_state(root: Path, state: RunState, nodes: Sequence[Node], resources: R
     state.nodes = {node.key: {name: getattr(node, name) for name in _KEPT} for node in nodes if node.state != "waiting"}
     state.resources = None if resources is None else asdict(resources)
     temporary = root / f"{FILE}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps({"version": VERSION, **asdict(state)}, ensure_ascii=False), encoding="utf-8")
+    temporary.write_text(json.dumps({"version": VERSION, **asdict(state)}), encoding="utf-8")
     os.replace(temporary, root / FILE)
 
 

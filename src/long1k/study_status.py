@@ -170,4 +170,4 @@ def _go_on(root: Path, recipe: Recipe, state: RunState | None, life: str) -> str
 
 def as_line(status: Status) -> str:
     """JSON in one line."""
-    return json.dumps(status.as_json(), ensure_ascii=False)
+    return json.dumps(status.as_json())

@@ -28,6 +28,7 @@ class Node:
         folder: where its manifest will lie; of ``score`` the folder above, whose name is the grader's.
         tokens: the length that its arm aims at; None: no single one.
         seconds: it took, of a finished one; started: when it began, in seconds since 1970.
+        paced: (when, done) of the first word of its progress: loading a model before it is no pace.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Node:
     done: int = 0
     total: int | None = None
     note: str = ""
+    paced: tuple[float, int] | None = None
 
 
 def plan_nodes(layout: Layout) -> list[Node]:
@@ -136,12 +138,13 @@ def estimate(nodes: Sequence[Node], workers: int, now: float) -> Estimate | None
 
 def left_of(node: Node, now: float) -> float | None:
     """Seconds that a running stage still takes at its pace so far; None before it has shown one."""
-    if node.state != "running" or not node.total or not node.done or node.started is None:
+    if node.state != "running" or not node.total or node.paced is None or node.done > node.total:
         return None
-    spent = now - node.started
-    if spent < 2 or node.done > node.total:
+    since, before = node.paced
+    spent, made = now - since, node.done - before
+    if spent < 2 or made < 1:
         return None
-    return spent * (node.total - node.done) / node.done
+    return spent * (node.total - node.done) / made
 
 
 def _left(node: Node, measured: Iterable[Node], now: float) -> tuple[float | None, set[str]]:

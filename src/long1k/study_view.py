@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
+from long1k.reporting.text import clean
 from long1k.study_tree import FINISHED, Estimate, Node, State, left_of
 
 _WORDS: Mapping[State, str] = {
@@ -248,17 +249,16 @@ def drawn(first: Text, found: Sequence[Line], *after: str) -> RenderableType:
 
     def add(to: Tree, line: Line) -> None:
         label = Text(no_wrap=True, overflow="ellipsis")
-        label.append(line.name)
+        label.append(clean(line.name))
         label.append(f"  {_WORDS[line.state]}" if not line.name.startswith("…") else "", _STYLES[line.state])
         if line.text:
-            label.append(
-                f" · {line.text}" if line.state != "running" else f" {line.text}",
-                "" if line.state == "running" else "dim",
-            )
+            running = line.state == "running"
+            label.append(" " if running else " · ", "dim")
+            label.append(clean(line.text), "" if running else "dim")
         branch = to.add(label)
         for one in line.below:
             add(branch, one)
 
     for line in found:
         add(tree, line)
-    return Group(tree, *(Text(text, no_wrap=True, overflow="ellipsis", style="dim") for text in after if text))
+    return Group(tree, *(Text(clean(text), no_wrap=True, overflow="ellipsis", style="dim") for text in after if text))

@@ -17,11 +17,13 @@ from long1k.wide import WIDTH
 _LONGEST_NAME = 38  # of an arm whose figures stand beside its name
 
 
-def rows_line(manifest: Manifest) -> str:
-    """Rows in, out, and rejected by reason."""
+def rows_line(manifest: Manifest, more: str = "") -> str:
+    """Rows in, out, and rejected by reason; whatever more there is to say stands before the reasons."""
     reasons = "".join(f"\n    {count:>9,}  {reason}" for reason, count in manifest.rejected.items())
     rejected = sum(manifest.rejected.values())
     account = f"{manifest.rows_in:,} rows in = {manifest.rows_out:,} out + {rejected:,} rejected"
+    if more:
+        return f"{account}; {more}" + (f"\n  rejected:{reasons}" if reasons else "")
     return account + (f":{reasons}" if reasons else "")
 
 
@@ -263,10 +265,12 @@ def study_summary(root: Path) -> str:
             f"accuracy in % [{100 * findings['confidence']:.0f} % interval]"
         )
         width = min(_LONGEST_NAME, max(len(a["name"]) for a in b["arms"]))
+        columns = sorted({seed for a in b["arms"] for seed in a["accuracy_by_seed"]}, key=int)
         lines.append(f"  {'arm':<{width}} {'tokens':>7} {'samples':>8} {'trained on':>12}  {'mean':<20} by seed")
         for a in b["arms"]:
-            training = a["training"]
-            seeds = [f"{100 * value:5.1f}" for value in a["accuracy_by_seed"].values()]
+            training, by_seed = a["training"], a["accuracy_by_seed"]
+            last = max((columns.index(seed) for seed in by_seed), default=-1)
+            seeds = [f"{100 * by_seed[s]:5.1f}" if s in by_seed else "    –" for s in columns[: last + 1]]
             tokens = f"{a['target_tokens']:,}" if a["target_tokens"] else "–"
             name = a["name"]
             if len(name) > width:  # its figures stand below it

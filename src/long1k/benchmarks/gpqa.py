@@ -29,7 +29,9 @@ class GpqaConfig(StoredConfig):
     default_config = "gpqa_diamond"
     default_split = "train"
 
-    instruction: str = CHOICE_INSTRUCTION
+    instruction: str = Field(
+        default=CHOICE_INSTRUCTION, description="put after the question and its options, on a line of its own"
+    )
     seed: int = Field(default=0, description="another seed, another order of the options")
 
 

@@ -19,18 +19,20 @@ class MicroBenchmarkConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    operation: int = Field(default=1, ge=0)
-    count: int = Field(default=500, ge=1)
-    steps: tuple[int, int] = (2, 2)
+    operation: int = Field(default=1, ge=0, description="which random table")
+    count: int = Field(default=500, ge=1, description="questions")
+    steps: tuple[int, int] = Field(default=(2, 2), description="least and most operations a problem")
     check: float = Field(default=0.0, ge=0, le=1, description="as in the source, for the solved problems")
     history: int = Field(default=0, ge=0, description="solved problems that stand before the question")
     grader: Literal["math", "steps"] = Field(
         default="math",
         description="math: is the answer right; steps: does each step of the output follow the one before",
     )
-    seed: int = 0
-    thinking_open: str = "<think>\n"
-    thinking_close: str = "\n</think>\n\n"
+    seed: int = Field(default=0, description="of the draw")
+    thinking_open: str = Field(
+        default="<think>\n", description="tag before the thinking of solved problems in the history"
+    )
+    thinking_close: str = Field(default="\n</think>\n\n", description="tag after it")
 
 
 class MicroBenchmark:

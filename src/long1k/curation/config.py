@@ -53,7 +53,10 @@ class NearDuplicateConfig(_Strict):
 class DifficultyConfig(_Strict):
     """Where a problem's difficulty comes from; it is stored with its origin."""
 
-    origin: Literal["column", "pass_rate", "solution_tokens", "accuracy"] = "column"
+    origin: Literal["column", "pass_rate", "solution_tokens", "accuracy"] = Field(
+        default="column",
+        description="where it comes from: a column, the share of tries that failed, length, or measured accuracy",
+    )
     path: str | None = Field(default=None, description="accuracy: JSON Lines of question (or problem_id) and accuracy")
 
 

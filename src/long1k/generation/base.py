@@ -63,13 +63,17 @@ class Sampling(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_new_tokens: int = Field(default=1024, ge=1, description="of the whole output: thinking, answer, what we put in")
-    temperature: float = Field(default=0.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
+    temperature: float = Field(default=0.0, ge=0, description="0 is greedy: the likeliest token")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="draw from the likeliest tokens that have this share together"
+    )
     top_k: int = Field(default=0, ge=0, description="0: all")
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    repetition_penalty: float = Field(default=1.0, gt=0)
+    min_p: float = Field(
+        default=0.0, ge=0, le=1, description="leave out tokens below this share of the likeliest one's probability"
+    )
+    repetition_penalty: float = Field(default=1.0, gt=0, description="1: none")
     samples: int = Field(default=1, ge=1, description="outputs a question")
-    seed: int = 0
+    seed: int = Field(default=0, description="with the question and the sample's number it decides every draw")
     budget: Budget = Budget()
 
     @model_validator(mode="after")

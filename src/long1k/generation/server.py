@@ -31,12 +31,16 @@ class ServerConfig(BaseModel):
     )
     server: Literal["auto"] | Server = Field(default="auto", description="whose further settings it knows; plain: none")
     extra: dict[str, Any] = Field(default={}, description="further fields of every request's body")
-    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="what the server calls the limit of new tokens"
+    )
     check_prompt: bool = Field(
         default=True, description="refuse a server that counts other prompt tokens", json_schema_extra=_HOW
     )
     concurrency: int = Field(default=64, ge=1, description="requests at once", json_schema_extra=_HOW)
-    requests_per_minute: float | None = Field(default=None, gt=0, json_schema_extra=_HOW)
+    requests_per_minute: float | None = Field(
+        default=None, gt=0, json_schema_extra=_HOW, description="most requests sent a minute"
+    )
     tokens_per_minute: float | None = Field(
         default=None, gt=0, description="prompt and max_new_tokens counted", json_schema_extra=_HOW
     )
@@ -48,7 +52,9 @@ class ServerConfig(BaseModel):
         default=900, gt=0, description="how long a request waits for a server that says it is busy",
         json_schema_extra=_HOW,
     )  # fmt: skip
-    connect_timeout_seconds: float = Field(default=10, gt=0, json_schema_extra=_HOW)
+    connect_timeout_seconds: float = Field(
+        default=10, gt=0, json_schema_extra=_HOW, description="to reach the server at all"
+    )
     read_timeout_seconds: float = Field(default=3600, gt=0, description="for one whole answer", json_schema_extra=_HOW)
     api_key_variable: str | None = Field(
         default=None, description="environment variable that holds the key", json_schema_extra=_HOW

@@ -30,7 +30,9 @@ class VllmConfig(BaseModel):
     max_model_len: int | None = Field(
         default=None, ge=1, description="positions; default: the model's", json_schema_extra=_HOW
     )
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, json_schema_extra=_HOW)
+    gpu_memory_utilization: float = Field(
+        default=0.9, gt=0, le=1, json_schema_extra=_HOW, description="share of the GPU's memory; null: vLLM's own"
+    )
     max_num_seqs: int | None = Field(default=None, ge=1, description="outputs in one step", json_schema_extra=_HOW)
     enable_prefix_caching: bool = Field(
         default=True, description="samples of one question share its prompt", json_schema_extra=_HOW
@@ -38,7 +40,7 @@ class VllmConfig(BaseModel):
     enforce_eager: bool = Field(default=False, description="no CUDA graphs", json_schema_extra=_HOW)
     concurrency: int = Field(default=1024, ge=1, description="requests handed over at once", json_schema_extra=_HOW)
     lora: str | None = Field(default=None, description="folder of an adapter of the model")
-    max_lora_rank: int = Field(default=64, ge=1, json_schema_extra=_HOW)
+    max_lora_rank: int = Field(default=64, ge=1, json_schema_extra=_HOW, description="the largest rank of an adapter")
     extra: dict[str, Any] = Field(default={}, description="further engine arguments of vLLM")
 
     @field_validator("extra")

@@ -43,11 +43,11 @@ class JudgeConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     votes: int = Field(default=1, ge=1, description="replies a question; the majority decides, a tie is an error")
-    temperature: float = Field(default=0.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
+    temperature: float = Field(default=0.0, ge=0, description="of the judge; 0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="of the judge")
     max_tokens: int = Field(default=2048, ge=1, description="of a reply, its thinking included")
     max_answer_chars: int = Field(default=100_000, ge=1, description="a longer answer is an error, never cut")
-    seed: int = 0
+    seed: int = Field(default=0, description="of the judge's draws")
 
     @model_validator(mode="after")
     def _votes_differ(self) -> JudgeConfig:

@@ -40,7 +40,7 @@ class PaperJudgeConfig(BaseModel):
 
     science: bool = Field(default=False, description="the second prompt: science questions that involve calculation")
     max_tokens: int = Field(default=2048, ge=1, description="of a reply")
-    seed: int = 42
+    seed: int = Field(default=42, description="of the judge's draws")
 
 
 class PaperJudge:

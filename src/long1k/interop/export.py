@@ -38,6 +38,7 @@ from long1k.tables import (
     finish,
     is_current,
     read_manifest,
+    written_aside,
 )  # fmt: skip
 
 STAGE = "export/1"
@@ -158,30 +159,28 @@ def _write_file(path: Path, sidecar: Path, rows: Iterable[Example], plan: Plan, 
                 facts.add_examples([to_dict(example)])
                 yield made
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    if plan.schema is None:
-        with temporary.open("w", encoding="utf-8", newline="\n") as handle:
-            for made in fitting():
-                handle.write(json.dumps(made, ensure_ascii=False) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-    else:
-        with pq.ParquetWriter(temporary, plan.schema, compression="zstd") as writer:
-            stream = fitting()
-            while batch := list(islice(stream, BATCH_ROWS)):
-                writer.write_table(pa.Table.from_pylist(batch, schema=plan.schema))
-    if refused:
-        _write_parquet(sidecar, to_arrow(refused, Reject))
-    else:
-        sidecar.unlink(missing_ok=True)
-    os.replace(temporary, path)
+    with written_aside(path) as temporary:
+        if plan.schema is None:
+            with temporary.open("w", encoding="utf-8", newline="\n") as handle:
+                for made in fitting():
+                    handle.write(json.dumps(made, ensure_ascii=False) + "\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+        else:
+            with pq.ParquetWriter(temporary, plan.schema, compression="zstd") as writer:
+                stream = fitting()
+                while batch := list(islice(stream, BATCH_ROWS)):
+                    writer.write_table(pa.Table.from_pylist(batch, schema=plan.schema))
+        if refused:
+            _write_parquet(sidecar, to_arrow(refused, Reject))
+        else:
+            sidecar.unlink(missing_ok=True)
     return refused
 
 
 def _write_parquet(path: Path, table: pa.Table) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    os.replace(temporary, path)
+    with written_aside(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _digest(out: Path, files: Iterable[Path]) -> str:

@@ -109,7 +109,7 @@ def _prediction(
     names = {field: field_name(field, row, fields) for field in _FIELDS}
     for field in ("question", "answer", "response"):
         value = row.get(names[field])
-        if value is None or isinstance(value, dict | list | bool):
+        if value is None or value != value or isinstance(value, dict | list | bool):  # NaN: how data frames write null
             return BadRow(str(number), "missing_field", f"no text in '{names[field]}' ({field})", shown)
         fault = half_surrogate(str(value))
         if fault is not None:

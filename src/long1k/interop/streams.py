@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
-import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,13 +14,12 @@ from typing import IO, Any
 import pyarrow as pa
 
 from long1k.errors import DataError
-from long1k.jsonlines import BOM, MAX_ROW_BYTES, BadRow, parse_line, read_json_lines
+from long1k.jsonlines import BOM, MAX_ROW_BYTES, BadRow, after_space, parse_line, read_json_lines
 
 MAX_MEMBER_BYTES = 256 << 20
 """A member of an archive, or a JSON document, that unpacks to more is refused."""
 MAX_MEMBERS = 1_000_000
 _BLOCK = 1 << 20
-_SPACE = re.compile(r"[ \t\r\n]*")
 # Only where an item ends is asked, so numbers of any length do no harm here; parse_line reads it afterwards.
 _SCAN = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)
 _ZSTD = 93  # method number in zip archives
@@ -77,15 +75,15 @@ def _items(handle: IO[bytes], max_row_bytes: int) -> Iterator[str]:
     """The texts of an array's items; the buffer holds one item and a block."""
     decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
     text = decode(handle.read(_BLOCK).removeprefix(BOM))
-    at = _after_space(text, 0) + 1  # behind the [
+    at = after_space(text, 0) + 1  # behind the [
     wanted, before_first = _BLOCK, True
     while True:
-        at = _after_space(text, at)
+        at = after_space(text, at)
         if before_first and text.startswith("]", at):
             break
         try:
             end = _SCAN.raw_decode(text, at)[1]
-            behind = _after_space(text, end)
+            behind = after_space(text, end)
         except ValueError:
             behind = len(text)
         if behind == len(text):  # the item, or what follows it, is not whole yet
@@ -107,11 +105,6 @@ def _items(handle: IO[bytes], max_row_bytes: int) -> Iterator[str]:
         at = behind + 1
     if (text[at + 1 :] + decode(handle.read(_BLOCK))).strip(" \t\r\n"):
         raise ValueError("text after the closing ]")
-
-
-def _after_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return at if found is None else found.end()
 
 
 class Archive:

@@ -11,7 +11,7 @@ from long1k.chat import Chat
 from long1k.joining.arrange import Arrangement, arrange, options_of
 from long1k.joining.exact import choose_sum, middle
 from long1k.joining.lengths import Part
-from long1k.joining.linkers import BANKS, choose
+from long1k.joining.linkers import bank_named, choose
 from long1k.joining.render import Joined, join, join_tries
 from long1k.joining.spec import JoinSpec
 from long1k.rows import Example, Trace, content_id
@@ -45,7 +45,7 @@ class Builder:
         self.target: int | None = spec.target  # what samples say of the length that was aimed at
         self._step: Callable[[int], int] = lambda num_parts: 0
         self._middles: dict[int, tuple[int, int]] = {}
-        separator = BANKS[spec.bank].separator
+        separator = bank_named(spec.bank).separator
 
         def tokens(text: str) -> int:
             return chat.tokenizer.count([text + separator])[0] if text else 0

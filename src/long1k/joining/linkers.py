@@ -1,20 +1,22 @@
 """Linking words: what a solver says when it turns from one problem to the next, or tries once more.
 
-The paper publishes no list; these are ours.  A phrase may use {n}, the number of the problem
-that follows, and {prev}, that of the one before; phrases that carry a result over also {given}, {symbol},
-{sum} and {value}.  Phrases differ much in length, so that an exact length can be reached by the choice among
-them.  The choice is seeded and recorded.
+The paper publishes no list; these are ours, and ``"module:BANK"`` in a recipe takes those of somebody else.
+A phrase may use {n}, the number of the problem that follows, and {prev}, that of the one before; phrases that
+carry a result over also {given}, {symbol}, {sum} and {value}.  Phrases differ much in length, so that an exact
+length can be reached by the choice among them.  The choice is seeded and recorded.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 from long1k.errors import RecipeError
 from long1k.micro import CHECK
 from long1k.micro import LINKERS as MICRO_LINKERS
+from long1k.plugins import load_plugin
+from long1k.tables import digest_json
 
 Options = tuple[tuple[str, ...], ...]  # for each trace, in the order of their thinking, the phrases to choose from
 
@@ -125,6 +127,39 @@ CARRIED = (
 )
 
 
+def bank_named(name: str) -> LinkerBank:
+    """The phrases behind a name: one of ``BANKS``, or ``"module:BANK"``, a LinkerBank from outside the package.
+
+    Raises:
+        RecipeError: there is no such bank, or it cannot be used: what it names is no LinkerBank, a place has no phrase,
+            or a phrase asks for something that only phrases with a carried result know.
+    """
+    if name in BANKS:
+        return BANKS[name]
+    if ":" not in name:
+        raise RecipeError(f"unknown bank of linking words '{name}'", f"known: {', '.join(BANKS)}; or 'module:BANK'")
+    bank = load_plugin(name, {}, "bank of linking words")
+    mend = "see docs/add-a-linker.md for what a bank is"
+    if not isinstance(bank, LinkerBank):
+        raise RecipeError(f"'{name}' is no LinkerBank", mend)
+    for place in ("first", "later", "again"):
+        phrases = getattr(bank, place)
+        if isinstance(phrases, str) or not phrases:
+            raise RecipeError(f"'{name}' has no phrases under {place}", mend)
+        for phrase in phrases:
+            try:
+                phrase.format(n=2, prev=1)
+            except (LookupError, ValueError, AttributeError) as error:
+                raise RecipeError(f"'{name}', {place}, phrase {phrase!r}: {error!r}", mend) from None
+    return bank
+
+
+def outside_banks(names: Iterable[str]) -> dict[str, str]:
+    """Digests of the phrases of banks from outside the package: other phrases make other samples."""
+    outside = sorted({name for name in names if name not in BANKS})
+    return {name: digest_json(asdict(bank_named(name))) for name in outside}
+
+
 def linker_options(bank: str, order: Sequence[int], again: bool = False) -> Options:
     """The phrases that may stand before each thinking, numbers filled in.
 
@@ -135,9 +170,7 @@ def linker_options(bank: str, order: Sequence[int], again: bool = False) -> Opti
     Raises:
         RecipeError: there is no such bank.
     """
-    if bank not in BANKS:
-        raise RecipeError(f"unknown bank of linking words '{bank}'", f"known: {', '.join(BANKS)}")
-    phrases = BANKS[bank]
+    phrases = bank_named(bank)
     later = phrases.again if again else phrases.later
     first = ("",) if again else phrases.first
     return tuple(

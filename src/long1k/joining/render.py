@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from long1k.grading.extract import extract_answer, extract_parts
-from long1k.joining.linkers import BANKS
+from long1k.joining.linkers import bank_named
 from long1k.labels import APART, part_label
 from long1k.rows import Message, Span, Trace
 from long1k.thinking import ThinkingStyle
@@ -84,7 +84,7 @@ def join(
         questions: what stands in place of their questions.
         order: in which order the thinkings stand (blocks only); problems and solutions keep theirs.
     """
-    separator = BANKS[bank].separator
+    separator = bank_named(bank).separator
     texts = [trace.thinking for trace in traces] if thinkings is None else list(thinkings)
     if len(traces) == 1 or layout == "turns":
         return _turns(traces, texts, linkers, separator, style)
@@ -120,7 +120,7 @@ def join(
 
 def join_tries(traces: Sequence[Trace], linkers: Sequence[str], bank: str, style: ThinkingStyle) -> Joined:
     """Several traces of one problem as one: the question once, one try after another, the last one's solution."""
-    separator = BANKS[bank].separator
+    separator = bank_named(bank).separator
     user, assistant = _Text(0), _Text(1)
     user.add(traces[0].question, "question", 0)
     assistant.add(style.open)

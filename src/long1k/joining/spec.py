@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from long1k.joining.linkers import BANKS
+from long1k.errors import RecipeError
+from long1k.joining.linkers import bank_named
 
 Mode = Literal[
     "independent", "same_problem", "dependent", "single", "no_linker", "shuffled_parts", "shuffled_steps",
@@ -24,11 +25,11 @@ class Where(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    difficulty: tuple[float | None, float | None] | None = None
-    thinking_tokens: tuple[int | None, int | None] | None = None
-    subjects: list[str] | None = None
-    sources: list[str] | None = None
-    teachers: list[str] | None = None
+    difficulty: tuple[float | None, float | None] | None = Field(default=None, description="[least, most]")
+    thinking_tokens: tuple[int | None, int | None] | None = Field(default=None, description="[least, most]")
+    subjects: list[str] | None = Field(default=None, description="only these")
+    sources: list[str] | None = Field(default=None, description="only these, by their names in the recipe")
+    teachers: list[str] | None = Field(default=None, description="only these")
     correct: bool | None = Field(default=None, description="true: verified traces only; false: wrong ones only")
 
     @model_validator(mode="after")
@@ -61,14 +62,16 @@ class JoinSpec(BaseModel):
     problems_of: str | None = Field(
         default=None, description="an arm whose traces are taken, each as a sample of its own, of whatever length"
     )
-    samples: int = Field(ge=1)
-    mode: Mode = "independent"
+    samples: int = Field(ge=1, description="how many")
+    mode: Mode = Field(default="independent", description="how traces become a sample")
     tolerance: float = Field(default=0.01, ge=0, lt=1, description="share of the target; 0 demands the exact length")
     num_problems: tuple[int, int] = Field(
         default=_DEFAULT_PROBLEMS, description="least and most traces a sample (of one problem in mode same_problem)"
     )
-    layout: Literal["blocks", "turns"] = "blocks"
-    linkers: str = "english"
+    layout: Literal["blocks", "turns"] = Field(
+        default="blocks", description="blocks: one turn, problems labelled; turns: a turn a problem"
+    )
+    linkers: str = Field(default="english", description="bank of linking words: a name, or module:BANK")
     where: Where = Where()
     slice: tuple[int, int] | None = Field(
         default=None, description="[i, n]: only the i-th of n disjoint sets of problems (a hash divides them)"
@@ -79,8 +82,10 @@ class JoinSpec(BaseModel):
     def _consistent(self) -> JoinSpec:
         if not 1 <= self.num_problems[0] <= self.num_problems[1]:
             raise ValueError("num_problems must be [least, most] with 1 <= least <= most")
-        if self.linkers not in BANKS:
-            raise ValueError(f"unknown bank of linking words '{self.linkers}'; known: {', '.join(BANKS)}")
+        try:
+            bank_named(self.linkers)
+        except RecipeError as error:
+            raise ValueError(str(error)) from None
         lengths = [self.target, self.window, self.like, self.length_set, self.problems_of]
         given = sum(one is not None for one in lengths)
         if given != 1 and not (given == 0 and self.extends is not None):

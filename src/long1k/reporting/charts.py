@@ -21,11 +21,12 @@ _NARROW = 450
 _NOT_OFFERED = ("log-linear", "flat")
 
 
-def ladder_figure(benchmark: Mapping[str, Any]) -> Figure | None:
+def ladder_figure(benchmark: Mapping[str, Any], top: float | None = None) -> Figure | None:
     """Accuracy by sample length with the fitted law, the other arms beside it; None if there is nothing to draw.
 
     Args:
         benchmark: one entry of the findings' benchmarks.
+        top: upper end of the accuracy axis; its own if not given.
     """
     arms = _drawn_arms(benchmark)
     if not arms:
@@ -38,13 +39,16 @@ def ladder_figure(benchmark: Mapping[str, Any]) -> Figure | None:
          "rows": " ".join(arm.get("rows") or [])}
         for arm in arms
     ]  # fmt: skip
+    choices = (Choice("fit", "Fitted to the rungs", (*offered, NO_LINE)),) if len(offered) > 1 else ()
     return Figure(
-        f"ladder-{benchmark.get('benchmark')}", ladder_words(benchmark), lambda width: ladder_chart(benchmark, width),
-        rows, choices=(Choice("fit", "Fitted to the rungs", (*offered, NO_LINE)),) if len(offered) > 1 else (),
+        f"ladder-{benchmark.get('benchmark')}", ladder_words(benchmark),
+        lambda width: ladder_chart(benchmark, width, top=top), rows, choices=choices,
     )  # fmt: skip
 
 
-def ladder_chart(benchmark: Mapping[str, Any], width: int, *, height: int = 270, title: Sequence[str] = ()) -> Any:
+def ladder_chart(
+    benchmark: Mapping[str, Any], width: int, *, height: int = 270, title: Sequence[str] = (), top: float | None = None
+) -> Any:
     """The ladder as an Altair chart; its parameter ``fit`` names the line that is drawn.
 
     Args:
@@ -57,7 +61,7 @@ def ladder_chart(benchmark: Mapping[str, Any], width: int, *, height: int = 270,
     rungs = [arm for arm in arms if _length(arm) > 0]
     others = [arm for arm in arms if arm not in rungs]
     law = benchmark.get("law") if len(rungs) > 1 else None
-    scale = alt.Scale(domain=[0, _top(arms, law)], nice=False)
+    scale = alt.Scale(domain=[0, top or top_of(benchmark)], nice=False)
     narrow = width < _NARROW
     beside = 0 if narrow or not rungs else min(70 * len(others) + 10, width // 2)
     panels: list[Any] = []
@@ -143,10 +147,11 @@ def _offered(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(_fits(benchmark))
 
 
-def _top(arms: Sequence[Mapping[str, Any]], law: Mapping[str, Any] | None) -> float:
+def top_of(benchmark: Mapping[str, Any]) -> float:
     """The upper end of the accuracy axis: a round share above everything drawn."""
+    arms = _drawn_arms(benchmark)
     drawn = [v for arm in arms for v in (arm["accuracy"]["estimate"], arm["accuracy"].get("high"), *_seeds(arm))]
-    drawn += [point[3] for point in (law or {}).get("band") or []]
+    drawn += [point[3] for point in _fits(benchmark).get(LINE, ())]
     highest = max((float(v) for v in drawn if known(v)), default=1.0)
     return next((step / 20 for step in range(1, 20) if step / 20 >= 1.04 * highest), 1.0)
 

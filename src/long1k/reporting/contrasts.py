@@ -16,22 +16,33 @@ def contrasts_figure(benchmark: Mapping[str, Any]) -> Figure | None:
     Args:
         benchmark: one entry of the findings' benchmarks.
     """
-    rows = [row for row in benchmark.get("contrasts") or [] if known(row["difference"].get("estimate"))]
+    rows = [
+        {**row, "label": f"{one_line(row['a'], 30)} − {one_line(row['b'], 30)}"}
+        for row in benchmark.get("contrasts") or []
+    ]
+    name = benchmark.get("benchmark")
+    return forest(f"differences-{name}", f"Differences in accuracy on {name}", rows, "difference in accuracy, points")
+
+
+def forest(name: str, words: str, found: Sequence[Mapping[str, Any]], title: str) -> Figure | None:
+    """Differences or slopes with their intervals around a zero line; None if there are none.
+
+    Args:
+        found: each with a label and a difference (shares), perhaps a test, a question, and the two arms.
+        title: of the axis.
+    """
+    rows = [row for row in found if known(row["difference"].get("estimate"))]
     if not rows:
         return None
     shown = [_shown(at, row) for at, row in enumerate(rows)]
     spoken = "; ".join(f"{row['label']}: {row['figures']} points" for row in shown)
     listed = [
-        {"first": row["a"], "second": row["b"], "question": row.get("why"),
+        {"what": row["label"], "question": row.get("why"),
          **{end: row["difference"].get(end) for end in ("estimate", "low", "high", "confidence", "over")},
          "p": (row.get("test") or {}).get("p"), "p_corrected": (row.get("test") or {}).get("p_holm")}
         for row in rows
     ]  # fmt: skip
-    return Figure(
-        f"differences-{benchmark.get('benchmark')}",
-        f"Differences in accuracy on {benchmark.get('benchmark')}: {spoken}.",
-        lambda width: _chart(shown, width), listed, width=HALF,
-    )  # fmt: skip
+    return Figure(name, f"{words}: {spoken}.", lambda width: _chart(shown, width, title), listed, width=HALF)
 
 
 def _shown(at: int, contrast: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,21 +52,21 @@ def _shown(at: int, contrast: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "row": at, "value": 100 * difference["estimate"], "low": 100 * low if both else None,
         "high": 100 * high if both else None, "sure": excludes_zero(difference),
-        "label": clean(f"{one_line(contrast['a'], 30)} − {one_line(contrast['b'], 30)}"),
+        "label": clean(one_line(contrast["label"], 63)),
         "figures": clean(one_line(f"{points(difference['estimate'])} {bounds(difference, True)}", 44)),
         "why": clean(one_line(str(contrast.get("why") or ""), 160)),
         "p": f"{p_value(test.get('p'))}, corrected {p_value(test.get('p_holm'))}",
     }  # fmt: skip
 
 
-def _chart(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
+def _chart(rows: Sequence[Mapping[str, Any]], width: int, title: str) -> Any:
     import altair as alt
 
     ends = [0.0, *(row[key] for row in rows for key in ("low", "value", "high") if row[key] is not None)]
     pad = max(1.0, 0.06 * (max(ends) - min(ends)))
     domain = [min(ends) - pad, max(ends) + pad]
     ticks = alt.Axis(tickCount=6, grid=False, labelExpr="datum.value == 0 ? '0' : format(datum.value, '+~g')")
-    x = {"scale": alt.Scale(domain=domain, nice=False), "title": "difference in accuracy, points", "axis": ticks}
+    x = {"scale": alt.Scale(domain=domain, nice=False), "title": title, "axis": ticks}
     base = alt.Chart(data(alt, rows)).encode(
         y=alt.Y("row:O", axis=None, scale=alt.Scale(padding=0.1)),
         tooltip=tips(alt, label="arms", figures="difference", p="p", why="question"),

@@ -129,8 +129,9 @@ class Album:
             svg = drawing.on_white(one.still(one.width), INCHES_A_PIXEL)
             made = {
                 "svg": svg.encode("utf-8", "replace"),
-                "png": vlc.svg_to_png(svg, ppi=DPI),
-                "pdf": in_order(vlc.svg_to_pdf(svg)),
+                "png": vlc.svg_to_png(svg, scale=72 / 96, ppi=DPI),
+                # The drawing's pixels, 96 an inch, are taken for points there.
+                "pdf": in_order(vlc.svg_to_pdf(drawing.on_white(one.still(one.width), INCHES_A_PIXEL * 72 / 96))),
                 "csv": csv_of(one.rows).encode("utf-8", "replace"),
             }
             for kind, content in made.items():

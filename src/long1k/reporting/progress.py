@@ -36,10 +36,11 @@ def progress_context(root: Path, analysis: Manifest | None, planned: Sequence[st
         if stage["name"] == "analyze":
             stage.update({"state": DONE if analysis is not None else BEGUN if (root / "analyze").is_dir() else MISSING})
     parts = [one for cell in cells for one in (cell["samples"], cell["trained"], *cell["graded"])] + stages
+    unfinished = sum(one["state"] in (BEGUN, MISSING) for one in parts)
+    shown = analysis is None or unfinished > 0  # of a finished study the page says nothing of stages
     return {
-        "stages": stages, "cells": cells, "benchmarks": benchmarks, "analyzed": analysis is not None,
-        "done": sum(one["state"] == DONE for one in parts),
-        "open": sum(one["state"] in (BEGUN, MISSING) for one in parts),
+        "stages": stages if shown else [], "cells": cells if shown else [], "benchmarks": benchmarks,
+        "analyzed": analysis is not None, "done": sum(one["state"] == DONE for one in parts), "open": unfinished,
         "since": list(_since(root, analysis)) if analysis is not None else [],
     }  # fmt: skip
 

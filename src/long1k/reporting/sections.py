@@ -29,7 +29,7 @@ def study_context(root: Path, findings: Mapping[str, Any], album: Album) -> dict
     return {
         "name": str(findings.get("name") or "study"), "description": findings.get("description") or "",
         "notes": findings.get("notes") or [], "level": f"{100 * (findings.get('confidence') or 0.95):g} %",
-        "verdict": _verdict(findings), "lead": _lead(findings), "glance": _glance(findings),
+        "verdict": verdict_groups(findings), "lead": lead(findings), "glance": glance(findings),
         "benchmarks": [benchmark_context(entry, album) for entry in benchmarks],
         "groups": [
             _group(arm, group, entry["rows"])
@@ -56,7 +56,7 @@ def _trained(root: Path, findings: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _lead(findings: Mapping[str, Any]) -> str:
+def lead(findings: Mapping[str, Any]) -> str:
     """The verdict in one sentence: the first of the first benchmark, else the first of all."""
     for benchmark in findings.get("benchmarks") or []:
         for line in benchmark.get("verdict") or []:
@@ -66,7 +66,7 @@ def _lead(findings: Mapping[str, Any]) -> str:
     return text.unbroken(str(lines[0])) if lines else ""
 
 
-def _glance(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
+def glance(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How much the study stands on, in a few figures."""
     benchmarks = findings.get("benchmarks") or []
     arms = {arm["name"] for entry in benchmarks for arm in entry.get("arms") or []}
@@ -82,7 +82,7 @@ def _glance(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(f"{n:,}", f"{what}{'' if n == 1 else 's'}") for what, n in found if n]
 
 
-def _verdict(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def verdict_groups(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The verdict's sentences by benchmark; the others (data, published outputs) come last."""
     rest = [str(line) for line in findings.get("verdict") or []]
     groups = []

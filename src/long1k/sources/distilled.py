@@ -73,7 +73,6 @@ class DistilledRows:
                 answer=text_of(row, "answer", numbers=True),
                 thinking=needed_text(row, "thinking"),
                 solution=needed_text(row, "solution"),
-                response=None,
                 teacher=text_of(row, "teacher"),
                 subject=text_of(row, "subject"),
                 difficulty=float(difficulty) if known and difficulty is not None else None,

@@ -46,13 +46,7 @@ class LimoRows:
                 source_row=key,
                 question=needed_text(row, "question"),
                 answer=text_of(row, "answer", numbers=True),
-                thinking=None,
-                solution=None,
                 response=needed_text(row, "solution"),
-                teacher=None,
-                subject=None,
-                difficulty=None,
-                difficulty_origin=None,
                 license=self.license,
             )
         ]

@@ -27,7 +27,7 @@ class MicroConfig(BaseModel):
     solutions: tuple[Detail, ...] = Field(
         default=(), description="each problem is solved once in every one of these ways; count counts the traces"
     )
-    seed: int = 0
+    seed: int = Field(default=0, description="of the draw")
     split: str = Field(default="train", pattern="^(train|test|all)$", description="problems are split by content")
 
 
@@ -87,7 +87,6 @@ def _trace(config: MicroConfig, index: int) -> RawTrace:
         answer=answer,
         thinking=thinking,
         solution=f"\\boxed{{{answer}}}",
-        response=None,
         teacher="micro-solver",
         subject=f"operation {config.operation}",
         difficulty=float(len(problem.symbols) - 1),

@@ -72,11 +72,8 @@ class OpenThoughtsRows:
             answer=answer,
             thinking=needed_text(row, "deepseek_reasoning"),
             solution=needed_text(row, "deepseek_solution"),
-            response=None,
             teacher=_FIRST_TEACHER,
             subject=text_of(row, "domain"),
-            difficulty=None,
-            difficulty_origin=None,
             license=self.license,
             gold_solution=gold_solution,
         )
@@ -90,9 +87,6 @@ class OpenThoughtsRows:
         return RawTrace(
             source_row=key,
             question=turn.question if self.keep_instruction else turn.question.removeprefix(_INSTRUCTION),
-            answer=None,
-            thinking=None,
-            solution=None,
             response=turn.reply,
             teacher=_THIRD_TEACHER if "difficulty" in row or "domain" in row else _FIRST_TEACHER,
             subject=text_of(row, "domain"),

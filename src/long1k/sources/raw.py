@@ -28,15 +28,15 @@ class RawTrace:
 
     source_row: str
     question: str
-    answer: str | None
-    thinking: str | None
-    solution: str | None
-    response: str | None
-    teacher: str | None
-    subject: str | None
-    difficulty: float | None
-    difficulty_origin: str | None
-    license: str | None
+    answer: str | None = None
+    thinking: str | None = None
+    solution: str | None = None
+    response: str | None = None
+    teacher: str | None = None
+    subject: str | None = None
+    difficulty: float | None = None
+    difficulty_origin: str | None = None
+    license: str | None = None
     tags: str = "auto"
     correct: bool | None = None
     gold_parts: tuple[str, ...] = ()

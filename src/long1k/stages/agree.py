@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from long1k.errors import DataError
 from long1k.scored import aligned, graded_predictions
 from long1k.statistics.agreement import kappa
-from long1k.tables import read_manifest
+from long1k.tables import read_manifest, written_aside
 
 _FAILED = ("error", "timeout")
 _SHOWN_CHARS = 1000
@@ -84,10 +83,9 @@ def _line(row: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) -> di
 
 def _write(sheet: Path, lines: Iterator[dict[str, Any]]) -> int:
     """Write the sheet whole or not at all; returns its rows."""
-    temporary = sheet.with_name(f".{sheet.name}.{os.getpid()}.tmp")
     count = 0
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as handle:
+        with written_aside(sheet) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
             table = csv.writer(handle) if sheet.suffix == ".csv" else None
             for line in lines:
                 if table is None:
@@ -97,11 +95,8 @@ def _write(sheet: Path, lines: Iterator[dict[str, Any]]) -> int:
                         table.writerow(line)
                     table.writerow([_cell(value) for value in line.values()])
                 count += 1
-        os.replace(temporary, sheet)
     except OSError as error:
         raise DataError(f"cannot write {sheet}: {error.strerror}", "name a file in a folder that is there") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return count
 
 

@@ -195,19 +195,26 @@ def _table(name: str, found: Experiment) -> Finding:
     for benchmark in found.benchmarks:
         figures = published_points(name, benchmark)
         ours = next(figure for figure in figures if figure.arm == _OURS)
-        heads = ("model", "%", "Wilson", "exact", "Long1K − it, independent")
+        heads = ("model", "%", "Wilson", "exact", "Long1K − it", "it holds")
         lines += ["", f"{benchmark}, {ours.num_questions} questions"]
-        lines.append("  {:<30} {:>5}  {:<14} {:<14} {:<24} does it hold".format(*heads))
+        lines.append("  {:<28} {:>5}  {:<12}  {:<12}  {:<20}  {}".format(*heads))
         for figure in figures:
             low, high = clopper_pearson(figure.accuracy, figure.num_questions, CONFIDENCE)
-            row = f"  {figure.arm:<30} {100 * figure.accuracy:>5.1f}  {_wilson(figure):<14} {_span(low, high):<14}"
+            row = f"  {figure.arm:<28} {100 * figure.accuracy:>5.1f}  {_wilson(figure):<12}  {_span(low, high):<12}"
             if figure is not ours:
                 d = difference(ours.accuracy, figure.accuracy, ours.num_questions, CONFIDENCE)
                 cells.append((benchmark, figure, d))
-                row += f" {100 * d.estimate:+6.1f} {_span(*d.independent, signed=True):<17} {_SAID[d.holds]}"
+                row += f" {100 * d.estimate:+6.1f} {_span(*d.independent, signed=True):<14}  {_SHORT[d.holds]}"
             lines.append(row.rstrip())
     corrected = list(holm({f"{b} {f.arm}": d.p_independent for b, f, d in cells}).values())
-    lines += ["", "Which differences hold"]
+    lines += [
+        "",
+        "Long1K − it: its interval is for independent answers. It holds: always, however the answers of the two models "
+        "agree; if they are independent (if indep.); only if both are mostly right on the same questions (if paired); "
+        "never.",
+        "",
+        "Which differences hold",
+    ]
     for kind, words in _HOLDS.items():
         named = [f"{b} {f.arm} {100 * d.estimate:+.1f}" for b, f, d in cells if d.holds == kind]
         lines.append(f"  {words} ({len(named)} of {len(cells)}): {'; '.join(named) or 'none'}")
@@ -222,6 +229,7 @@ def _table(name: str, found: Experiment) -> Finding:
     return {"lines": lines, "differences": rows}
 
 
+_SHORT = {"always": "always", "if independent": "if indep.", "if paired closely": "if paired", "never": "never"}
 _SAID = {
     "always": "holds", "if independent": "holds if independent", "if paired closely": "holds only if paired closely",
     "never": "does not hold",

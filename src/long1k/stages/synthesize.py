@@ -15,6 +15,7 @@ from long1k.joining.account import account_of, describe_length
 from long1k.joining.balance import SampleFacts, TraceFacts, balance
 from long1k.joining.columns import Columns, read_columns
 from long1k.joining.group import Group, Related, Sample
+from long1k.joining.linkers import outside_banks
 from long1k.joining.spec import JoinSpec
 from long1k.progress import progress
 from long1k.rows import Example, derive_seed
@@ -52,6 +53,8 @@ def synthesize(
     config: dict[str, Any] = {
         "arm": arm, "seed": seed, "specs": [spec.model_dump() for spec in specs], "chat": chat.describe(),
     }  # fmt: skip
+    if outside := outside_banks(spec.bank for spec in specs):
+        config["linkers"] = outside
     folders = _related(arm, specs, related or {})
     inputs = {"pool": source.digest} | {
         f"arm:{name}": read_manifest(folder).digest for name, folder in folders.items()

@@ -11,7 +11,7 @@ still the same, and goes on from there.
 """
 
 from long1k.tables.digests import content_digest, digest_json, file_digest
-from long1k.tables.disk import make_folder, read_json, write_atomic
+from long1k.tables.disk import make_folder, read_json, write_atomic, written_aside
 from long1k.tables.folder import begin, finish, is_current, keep_finished
 from long1k.tables.made_by import git_commit, versions
 from long1k.tables.manifest import MANIFEST, PROGRESS, Manifest, changes, fingerprint, leaves, read_manifest
@@ -46,4 +46,5 @@ __all__ = [
     "write_atomic",
     "write_parquet",
     "write_part",
+    "written_aside",
 ]

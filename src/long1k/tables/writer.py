@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from long1k.rows import R, Reject, schema_of, to_arrow
 from long1k.tables.digests import content_digest
+from long1k.tables.disk import written_aside
 from long1k.tables.folder import begin, finish
 from long1k.tables.manifest import Manifest
 
@@ -112,22 +112,22 @@ def write_part(
 def write_parquet(path: Path, table: pa.Table, rows_in: int = 0) -> None:
     """Write a Parquet file whose name only ever holds the whole content; its metadata hold the content's digest."""
     table = table.replace_schema_metadata({"rows_in": str(rows_in), "digest": content_digest(table)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    os.replace(temporary, path)
+    with written_aside(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _merge(parts: Sequence[Path], target: Path, hasher: Any) -> tuple[Counter[str], int]:
     """Rejected parts as one file, one part in memory at a time; (rows by reason, rows)."""
     reasons: Counter[str] = Counter()
     rows = 0
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with pq.ParquetWriter(temporary, schema_of(Reject), compression="zstd") as writer:
+    with (
+        written_aside(target) as temporary,
+        pq.ParquetWriter(temporary, schema_of(Reject), compression="zstd") as writer,
+    ):
         for path in parts:
             table = pq.read_table(path)
             hasher.update(table.schema.metadata[b"digest"])
             reasons.update(table.column("reason").to_pylist())
             rows += table.num_rows
             writer.write_table(table.replace_schema_metadata(None))
-    os.replace(temporary, target)
     return reasons, rows

@@ -16,13 +16,13 @@ class ModelInit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hidden_size: int = Field(default=64, ge=8)
-    num_layers: int = Field(default=2, ge=1)
-    num_heads: int = Field(default=4, ge=1)
-    intermediate_size: int = Field(default=128, ge=8)
-    max_positions: int = Field(default=1024, ge=16)
-    initializer_range: float = Field(default=0.05, gt=0)
-    seed: int = 0
+    hidden_size: int = Field(default=64, ge=8, description="width")
+    num_layers: int = Field(default=2, ge=1, description="layers")
+    num_heads: int = Field(default=4, ge=1, description="attention heads")
+    intermediate_size: int = Field(default=128, ge=8, description="width of the MLP")
+    max_positions: int = Field(default=1024, ge=16, description="most tokens of a sample")
+    initializer_range: float = Field(default=0.05, gt=0, description="standard deviation of the first weights")
+    seed: int = Field(default=0, description="of the first weights")
 
     @model_validator(mode="after")
     def _heads(self) -> ModelInit:
@@ -36,9 +36,11 @@ class Lora(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rank: int = Field(default=16, ge=1)
+    rank: int = Field(default=16, ge=1, description="of the adapters")
     alpha: float = Field(default=32.0, gt=0, description="adapters are scaled by alpha / rank")
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of an adapter's inputs set to zero while training"
+    )
     targets: tuple[str, ...] = Field(default=("all-linear",), min_length=1, description="names of layers")
     quantized: bool = Field(default=False, description="frozen weights in 4 bits (QLoRA, arXiv 2305.14314); GPU only")
 
@@ -48,7 +50,7 @@ class Rope(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["yarn", "linear", "dynamic"] = "yarn"
+    kind: Literal["yarn", "linear", "dynamic"] = Field(default="yarn", description="how positions are stretched")
     factor: float = Field(gt=1, description="positions are multiplied by this")
 
 
@@ -78,17 +80,23 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int | None = Field(default=None, ge=1)
-    epochs: float | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=1e-5, gt=0)
-    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.95, ge=0, lt=1)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    steps: int | None = Field(default=None, ge=1, description="optimiser steps; give these or epochs")
+    epochs: float | None = Field(default=None, gt=0, description="passes over the samples; give these or steps")
+    batch_size: int = Field(default=16, ge=1, description="samples an optimiser step, over all ranks")
+    learning_rate: float = Field(default=1e-5, gt=0, description="at its highest")
+    scheduler: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="how the learning rate falls after the warm-up"
+    )
+    warmup_ratio: float = Field(
+        default=0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises"
+    )
+    weight_decay: float = Field(default=1e-4, ge=0, description="of AdamW")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="of AdamW")
+    beta2: float = Field(default=0.95, ge=0, lt=1, description="of AdamW")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients of a larger norm are scaled down to it")
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="of the computation; bf16 is slow on most CPUs"
+    )
     packing: int | None = Field(
         default=None, ge=16, description="pack samples into rows of so many tokens; off by default"
     )

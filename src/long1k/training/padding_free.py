@@ -7,7 +7,7 @@ each causal and unmasked, which every machine has a fast kernel for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
@@ -69,9 +69,16 @@ def isolation(model: Any, layout: Layout) -> Iterator[None]:
     if not in_line(model, layout) or not _isolated(model, layout):
         yield
         return
+    with own_attention(model, ISOLATED, isolated_attention):
+        yield
+
+
+@contextmanager
+def own_attention(model: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """While it lasts, a model's attention is a function of ours, known to transformers by that name."""
     before = model.config._attn_implementation
-    need("transformers").AttentionInterface.register(ISOLATED, isolated_attention)
-    model.set_attn_implementation(ISOLATED)
+    need("transformers").AttentionInterface.register(name, function)
+    model.set_attn_implementation(name)
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from long1k.plugins import need
 from long1k.training.data import IGNORED, TrainRow
 from long1k.training.layout import Layout
 from long1k.training.neighbours import changeable
-from long1k.training.padding_free import can_isolate, collate_line, isolated_attention
+from long1k.training.padding_free import can_isolate, collate_line, isolated_attention, own_attention
 from long1k.training.sharding import quiet_deepspeed
 
 SHARED = "long1k_shared"  # the name under which transformers knows the attention below
@@ -152,10 +152,5 @@ def shared_attention(model: Any, layout: Layout) -> Iterator[None]:
         del attention_mask
         return exchange(module, query, key, value, None, **more)
 
-    before = model.config._attn_implementation
-    need("transformers").AttentionInterface.register(SHARED, attention)
-    model.set_attn_implementation(SHARED)
-    try:
+    with own_attention(model, SHARED, attention):
         yield
-    finally:
-        model.set_attn_implementation(before)

@@ -3,13 +3,13 @@
 (() => {
   const { make, packed } = window.long1k;
   const NARROW = 600;
-  const STRETCH = 1100;
+  const STRETCH = { whole: 1100, half: 440 };
   const shown = new Map();
   let specs = null;
 
   /** The width that a chart may take inside its frame. */
   function room(frame) {
-    return Math.floor(Math.min(frame.clientWidth, STRETCH));
+    return Math.floor(Math.min(frame.clientWidth, frame.closest(".half") ? STRETCH.half : STRETCH.whole));
   }
 
   /** No mark of a chart speaks for itself: its frame says what it shows, and the table beside it holds the figures. */
