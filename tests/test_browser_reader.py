@@ -167,6 +167,30 @@ def test_flips_between_two_arms(fresh: Watched) -> None:
     assert "/compare/single" in fresh.page.evaluate("location.hash")
 
 
+def test_flips_against_an_arm_of_one_seed(tmp_path: Path) -> None:
+    write_study(tmp_path, bare=True)
+    shutil.rmtree(tmp_path / "arms" / "same-tokens" / "seed-1")
+    report(tmp_path / "report", tmp_path)
+    with opened(tmp_path / "report" / "report.html") as shown:
+        shown.page.wait_for_function(READY)
+        set_filter(shown, benchmark="single", a="same-tokens", b="L64")
+        worse = [
+            (seed, question) for question in range(QUESTIONS) for seed in SEEDS
+            if status_of("same-tokens", 0, question) == "correct" != status_of("L64", seed, question)
+        ]  # fmt: skip
+        button = shown.page.locator("[data-flip=right-wrong]")
+        assert button.inner_text() == f"right → wrong: {len(worse)}"
+        button.click()
+        settle(shown)
+        assert counted(shown).startswith(f"{len(worse)} of ")
+        # The arm of more seeds stands in the list, so that every pair has a row of its own.
+        named = shown.page.locator("#reader-list .c-who").all_inner_texts()
+        assert named == [f"L64, seed {seed}" for seed, _ in worse]
+        shown.page.locator("#reader-list [role=option]").last.click()
+        shown.page.wait_for_selector(".columns")
+        assert shown.page.locator(".column .badge").all_inner_texts() == ["correct", "wrong"]
+
+
 def test_links_open_what_they_name(shown: Watched) -> None:
     go(shown, "#/output/y-L128-1-3?arm=L128")
     shown.page.wait_for_selector("#reader-title")
