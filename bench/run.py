@@ -17,7 +17,7 @@ from long1k.executors.local import THREADS
 FILES: dict[str, int | None] = {
     "tokens": None, "near_duplicates": 1, "decontamination": 1, "fuzzy": 1, "pairing": 1, "collect": 1,
     "scoring": 1,
-    "servers": 1, "training": None, "decoding": 1,
+    "servers": 1, "training": None, "decoding": 1, "page": None,
 }  # fmt: skip
 _HERE = "--here"
 

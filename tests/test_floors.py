@@ -68,6 +68,7 @@ TOP = (
     "recipe_model",
     "recipe_files",
     "cli_predict",
+    "cli_report",
     "cli_score",
     "cli_doctor",
     "cli_distill",

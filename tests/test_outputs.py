@@ -25,7 +25,9 @@ from long1k.grading.extract import extract_parts, labelled_sections
 from long1k.interop.predictions import import_predictions
 from long1k.jsonlines import BadRow, read_json_lines
 from long1k.outputs_text import ledger_lines, outputs_lines
-from long1k.reporting.outputs import course_chart, figure, length_chart, output_sections
+from long1k.reporting.figures import Album
+from long1k.reporting.outputs import course_figure, length_figure, output_sections
+from long1k.reporting.text import figure
 from long1k.rows import Prediction
 from long1k.stages.analyze import FINDINGS, analyze
 from long1k.stages.analyze.ledger import find_folders, ledger_of
@@ -377,7 +379,7 @@ def test_all_right_all_wrong_and_nothing_answered(tmp_path: Path, answer: str | 
     assert arm["wrong_to_correct_length"] is None
     assert arm["contrast"]["tested"] == 0
     assert not re.search("nan|inf", "\n".join(outputs_lines(found)))
-    assert output_sections(found)[0]["arms"][0]["name"] == "L64"
+    assert output_sections(found, Album())[0]["arms"][0]["name"] == "L64"
 
 
 def test_outputs_that_could_not_be_graded_are_counted_apart(tmp_path: Path) -> None:
@@ -466,11 +468,11 @@ def test_charts_and_sections_hold_hostile_names(tmp_path: Path) -> None:
     rows = [replace(row, arm="<script>x</script>", benchmark="b&<b>") for row in some_rows()]
     found = outputs_of([(graded(tmp_path, rows), None)])
     for width in (620, 340):
-        for drawn in (length_chart(found[0], width), course_chart(found[0]["arms"][0], width)):
+        for drawn in (length_figure(found[0]), course_figure(found[0]["arms"][0])):
             assert drawn is not None
-            assert drawn.startswith("<svg")
-            assert "<script" not in drawn
-    section = output_sections(found)[0]
+            assert drawn.still(width).startswith("<svg")
+            assert "<script" not in drawn.still(width)
+    section = output_sections(found, Album())[0]
     assert section["lengths"] is not None
     assert section["course_arm"] == "<script>x</script>"
     assert figure(None, 1) == "–"

@@ -22,6 +22,7 @@ from long1k.cli_paper import add_commands as add_paper_commands
 from long1k.cli_plan import add_commands as add_plan_commands
 from long1k.cli_pool import add_commands as add_pool_commands
 from long1k.cli_predict import add_commands as add_predict_commands
+from long1k.cli_report import add_commands as add_report_commands
 from long1k.cli_score import add_commands as add_score_commands
 from long1k.cli_status import add_commands as add_status_commands
 from long1k.cli_train import add_commands as add_train_commands
@@ -121,14 +122,7 @@ def analyze(run_folder: Annotated[Path, typer.Argument(help="Folder of a run.")]
     _say(study_summary(run_folder))
 
 
-@app.command(epilog="Example:  long1k report runs/quickstart")
-def report(run_folder: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Write the page of a run: one offline HTML file."""
-    from long1k.stages.report import report as stage
-
-    folder = _run_folder(run_folder)
-    stage(folder / "report", folder)
-    _say(f"{folder / 'report' / 'report.html'}")
+add_report_commands(app)
 
 
 @app.command(

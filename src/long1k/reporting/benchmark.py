@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from long1k.reporting import charts, laws, text
+from long1k.reporting import laws, text
+from long1k.reporting.charts import ladder_figure
+from long1k.reporting.contrasts import contrasts_figure
+from long1k.reporting.curves import spent_figure
+from long1k.reporting.figures import HALF, Album
 
 _USUAL = "training seeds and questions"
 
 
-def benchmark_context(entry: Mapping[str, Any]) -> dict[str, Any]:
+def benchmark_context(entry: Mapping[str, Any], album: Album) -> dict[str, Any]:
     """Everything that the template shows of a benchmark's findings."""
-    from markupsafe import Markup
-
     arms = entry.get("arms") or []
     seeds = sorted({seed for arm in arms for seed in arm.get("accuracy_by_seed") or {}}, key=lambda s: (len(s), s))
-    wide, narrow, contrast = charts.ladder(entry, 620), charts.ladder(entry, 340), charts.contrasts(entry, 380)
     law, footnotes = entry.get("law"), footnotes_of([arm["accuracy"] for arm in arms])
     return {
         "name": str(entry["benchmark"]), "questions": entry.get("questions"), "seeds": seeds,
         "over": _USUAL if any(arm["accuracy"].get("over") == _USUAL for arm in arms) else "",
-        "law": text.law_words(law) if law else None, "shape": laws.law_context(entry),
+        "law": text.law_words(law) if law else None,
         "law_pooled": f"{law['r2_pooled']:.2f}" if law and text.known(law.get("r2_pooled")) else None,
-        # The drawings come from a parser that has escaped every name in them (see charts).
-        "ladder": None if wide is None or narrow is None else (Markup(wide), Markup(narrow)),
-        "contrast_chart": None if contrast is None else Markup(contrast),
+        "ladder": album.add(ladder_figure(entry)),
+        "contrast_chart": album.add(contrasts_figure(entry), (HALF,)), "spent": album.add(spent_figure(entry), (HALF,)),
+        "shape": laws.law_context(entry, album),
         "arms": [_arm(arm, seeds, footnotes) for arm in arms], "footnotes": footnotes,
         "contrasts": [
             _contrast(row) for row in entry.get("contrasts") or []

@@ -1,58 +1,81 @@
-"""Charts as still SVG, drawn while the page is built: nothing runs when it is read.
-
-Every chart is made for one width; the page holds one for wide and one for narrow screens.
-Colours are few and fixed, so that the page's style sheet can turn them over for dark screens.
-"""
+"""The ladder: accuracy by sample length with the law and its alternatives, and arms without a length beside it."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-from long1k.reporting.text import bounds, clean, excludes_zero, known, law_words, one_line, percent, points
+from long1k.reporting.drawing import BASELINE, CONTROL, FONT, INK, MUTED, RUNG, data, on_white, spec_of, svg_of, tips
+from long1k.reporting.figures import Choice, Figure
+from long1k.reporting.text import bounds, clean, join_paths, known, law_words, one_line, percent
 
-INK, MUTED, GRID = "#1f2428", "#5b6470", "#e3e6ea"
-RUNG, CONTROL, BASELINE = "#1d5fd0", "#b4460a", "#6f42a5"
+LINE, NO_LINE = "line", "none"
 _COLOURS = {"rung": RUNG, "control": CONTROL, "baseline": BASELINE}
 _SHAPES = {"rung": "circle", "control": "diamond", "baseline": "square"}
-_FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
-_SVG = "http://www.w3.org/2000/svg"
 _NARROW = 450
+# The line is the law itself; a flat one is no alternative that anybody would read off the picture.
+_NOT_OFFERED = ("log-linear", "flat")
 
 
-def ladder(benchmark: Mapping[str, Any], width: int, *, height: int = 270, title: Sequence[str] = ()) -> str | None:
+def ladder_figure(benchmark: Mapping[str, Any], top: float | None = None) -> Figure | None:
     """Accuracy by sample length with the fitted law, the other arms beside it; None if there is nothing to draw.
 
     Args:
         benchmark: one entry of the findings' benchmarks.
+        top: upper end of the accuracy axis; its own if not given.
+    """
+    arms = _drawn_arms(benchmark)
+    if not arms:
+        return None
+    offered = _offered(benchmark)
+    rows = [
+        {"arm": arm["name"], "role": arm.get("role"), "tokens": _length(arm) or None,
+         **{end: arm["accuracy"].get(end) for end in ("estimate", "low", "high", "confidence", "over")},
+         "by_seed": " ".join(f"{seed}={value}" for seed, value in (arm.get("accuracy_by_seed") or {}).items()),
+         "rows": " ".join(arm.get("rows") or [])}
+        for arm in arms
+    ]  # fmt: skip
+    choices = (Choice("fit", "Fitted to the rungs", (*offered, NO_LINE)),) if len(offered) > 1 else ()
+    return Figure(
+        f"ladder-{benchmark.get('benchmark')}", ladder_words(benchmark),
+        lambda width: ladder_chart(benchmark, width, top=top), rows, choices=choices,
+    )  # fmt: skip
+
+
+def ladder_chart(
+    benchmark: Mapping[str, Any], width: int, *, height: int = 270, title: Sequence[str] = (), top: float | None = None
+) -> Any:
+    """The ladder as an Altair chart; its parameter ``fit`` names the line that is drawn.
+
+    Args:
         width: of the whole picture, in pixels; a narrow one puts the other arms below.
         title: lines above the chart; the page writes its own.
     """
     import altair as alt
 
-    arms = [arm for arm in benchmark.get("arms") or [] if known(arm["accuracy"].get("estimate"))]
+    arms = _drawn_arms(benchmark)
     rungs = [arm for arm in arms if _length(arm) > 0]
     others = [arm for arm in arms if arm not in rungs]
-    if not arms:
-        return None
     law = benchmark.get("law") if len(rungs) > 1 else None
-    scale = alt.Scale(domain=[0, _top(arms, law)], nice=False)
+    scale = alt.Scale(domain=[0, top or top_of(benchmark)], nice=False)
     narrow = width < _NARROW
     beside = 0 if narrow or not rungs else min(70 * len(others) + 10, width // 2)
     panels: list[Any] = []
     if rungs:
         inner = width - 62 - (beside + 14 if others and not narrow else 0)
-        panels.append(_rung_panel(alt, rungs, law, scale).properties(width=inner, height=height))
+        panels.append(_rung_panel(alt, benchmark, rungs, law, scale).properties(width=inner, height=height))
     if others:
         alone = narrow or not rungs
         panel = _other_panel(alt, others, scale, labelled=alone)
         size = {"width": width - 62 if alone else beside, "height": 150 if narrow and rungs else height}
         panels.append(panel.properties(**size))
-    chart: Any = (alt.vconcat if narrow else alt.hconcat)(*panels, spacing=14)
+    chart: Any = panels[0] if len(panels) == 1 else (alt.vconcat if narrow else alt.hconcat)(*panels, spacing=14)
+    if _offered(benchmark):
+        chart = chart.add_params(alt.param(name="fit", value=_offered(benchmark)[0]))
     if title:
         chart = chart.properties(
             title=alt.Title(
@@ -65,48 +88,11 @@ def ladder(benchmark: Mapping[str, Any], width: int, *, height: int = 270, title
                 subtitleColor=MUTED,
                 color=INK,
                 offset=14,
-                font=_FONT,
-                subtitleFont=_FONT,
+                font=FONT,
+                subtitleFont=FONT,
             )
         )
-    return svg_of(alt, chart, ladder_words(benchmark), 16 if title else 6)
-
-
-def contrasts(benchmark: Mapping[str, Any], width: int) -> str | None:
-    """Differences between arms with their intervals around a zero line; None if there are none."""
-    import altair as alt
-
-    rows: list[dict[str, Any]] = []
-    for index, contrast in enumerate(benchmark.get("contrasts") or []):
-        difference = contrast["difference"]
-        if known(difference.get("estimate")):
-            label = f"{one_line(contrast['a'], 30)} − {one_line(contrast['b'], 30)}"
-            figures = one_line(f"{points(difference['estimate'])} {bounds(difference, True)}", 44)
-            words = {"label": clean(label), "figures": clean(figures)}
-            rows.append(_bar(difference, 100) | {"row": index, "sure": excludes_zero(difference)} | words)
-    if not rows:
-        return None
-    ends = [0.0, *(row[key] for row in rows for key in ("low", "value", "high") if row[key] is not None)]
-    pad = max(1.0, 0.06 * (max(ends) - min(ends)))
-    domain = [min(ends) - pad, max(ends) + pad]
-    ticks = alt.Axis(tickCount=6, grid=False, labelExpr="datum.value == 0 ? '0' : format(datum.value, '+~g')")
-    x = {"scale": alt.Scale(domain=domain, nice=False), "title": "difference in accuracy, points", "axis": ticks}
-    base = alt.Chart(_data(alt, rows)).encode(y=alt.Y("row:O", axis=None, scale=alt.Scale(padding=0.1)))
-    # A mark of zero in every row, not one line: a line would run through the names.
-    zero = base.mark_tick(orient="vertical", color=MUTED, thickness=1.2, size=20, yOffset=16).encode(
-        x=alt.XDatum(0, **x)
-    )
-    colour = alt.condition("datum.sure", alt.value(RUNG), alt.value(MUTED))
-    bar = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2.5, yOffset=16).encode(
-        x=alt.X("low:Q", **x), x2="high:Q", color=colour
-    )  # fmt: skip
-    dot = base.mark_point(size=70, filled=True, opacity=1, yOffset=16).encode(x=alt.X("value:Q", **x), color=colour)
-    text = {"align": "left", "baseline": "middle"}
-    name = base.mark_text(dy=-16, fontSize=12, fontWeight=600, color=INK, **text).encode(x=alt.value(0), text="label:N")
-    said = base.mark_text(dy=-1, fontSize=11.5, color=MUTED, **text).encode(x=alt.value(0), text="figures:N")
-    chart = alt.layer(zero, bar, dot, name, said).properties(width=width - 18, height=62 * len(rows))
-    spoken = "; ".join(f"{row['label']}: {row['figures']} points" for row in rows)
-    return svg_of(alt, chart, f"Differences in accuracy on {benchmark.get('benchmark')}: {spoken}.")
+    return chart
 
 
 def ladder_words(benchmark: Mapping[str, Any]) -> str:
@@ -129,7 +115,7 @@ def write_ladder(findings: Path, benchmark: str, out: Path, width: int = 760) ->
     """
     found = json.loads(findings.read_text(encoding="utf-8"))
     entry = next((item for item in found["benchmarks"] if item["benchmark"] == benchmark), None)
-    if entry is None:
+    if entry is None or not _drawn_arms(entry):
         raise KeyError(benchmark)
     seeds = max(len(arm["seeds"]) for arm in entry["arms"])
     lines = [f"{found['name']}: accuracy on “{benchmark}” by sample length"]
@@ -139,17 +125,33 @@ def write_ladder(findings: Path, benchmark: str, out: Path, width: int = 760) ->
         f"Large marks: mean with {100 * found['confidence']:.0f} % interval over {seeds} training seeds and "
         f"{entry['questions']} questions. Faint dots: seeds. Band: the fitted line's interval."
     )
-    svg = ladder(entry, width, title=lines)
-    if svg is None:
-        raise KeyError(benchmark)
-    ground = '<rect width="100%" height="100%" fill="#ffffff"/>'
-    out.write_text(re.sub(r"(<svg[^>]*>)", lambda tag: tag[1] + ground, svg, count=1) + "\n", encoding="utf-8")
+    svg = svg_of(spec_of(ladder_chart(entry, width, title=lines), 16), ladder_words(entry))
+    out.write_text(on_white(svg), encoding="utf-8")
 
 
-def _top(arms: Sequence[Mapping[str, Any]], law: Mapping[str, Any] | None) -> float:
+def _drawn_arms(benchmark: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [arm for arm in benchmark.get("arms") or [] if known(arm["accuracy"].get("estimate"))]
+
+
+def _fits(benchmark: Mapping[str, Any]) -> dict[str, Sequence[Sequence[float]]]:
+    """Every line that was fitted to the rungs, by name: [tokens, low, accuracy, high] along the axis."""
+    law = benchmark.get("law") or {}
+    rungs = [arm for arm in _drawn_arms(benchmark) if _length(arm) > 0]
+    if len(rungs) < 2 or not law.get("band"):
+        return {}
+    shapes = {one["name"]: one["curve"] for one in law.get("shapes") or [] if one["name"] not in _NOT_OFFERED}
+    return {LINE: law["band"], **shapes}
+
+
+def _offered(benchmark: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(_fits(benchmark))
+
+
+def top_of(benchmark: Mapping[str, Any]) -> float:
     """The upper end of the accuracy axis: a round share above everything drawn."""
+    arms = _drawn_arms(benchmark)
     drawn = [v for arm in arms for v in (arm["accuracy"]["estimate"], arm["accuracy"].get("high"), *_seeds(arm))]
-    drawn += [point[3] for point in (law or {}).get("band") or []]
+    drawn += [point[3] for point in _fits(benchmark).get(LINE, ())]
     highest = max((float(v) for v in drawn if known(v)), default=1.0)
     return next((step / 20 for step in range(1, 20) if step / 20 >= 1.04 * highest), 1.0)
 
@@ -159,32 +161,37 @@ def _seeds(arm: Mapping[str, Any]) -> list[float]:
     return [float(v) for v in by_seed.values() if known(v)] if len(by_seed) > 1 else []
 
 
-def _bar(interval: Mapping[str, Any], unit: float = 1) -> dict[str, Any]:
+def _about(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm's mean, interval and where its rows lie, as its mark shows and says them."""
+    interval = arm["accuracy"]
     low, high = interval.get("low"), interval.get("high")
-    bar = {"value": unit * interval["estimate"], "low": None, "high": None}
-    if known(low) and known(high):  # both or none: half an interval is none
-        bar |= {"low": unit * low, "high": unit * high}
-    return bar
-
-
-def _data(alt: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
-    return alt.Data(values=[dict(row) for row in rows])
+    ends = {"low": low, "high": high} if known(low) and known(high) else {"low": None, "high": None}
+    return {
+        "value": interval["estimate"], **ends, "role": arm.get("role"), "name": clean(one_line(str(arm["name"]), 60)),
+        "said": f"{percent(interval['estimate'])} {clean(bounds(interval))}",
+        "rows": clean(one_line(join_paths(arm.get("rows") or []), 120)),
+    }  # fmt: skip
 
 
 def _marks(alt: Any, arms: Sequence[Mapping[str, Any]], x: Any, keys: Sequence[Mapping[str, Any]], y: Any) -> list[Any]:
     """Seeds, interval bars and means of some arms; ``keys`` holds what places each on the x axis."""
     layers: list[Any] = []
-    dots = [dict(key, seed=v, role=arm.get("role")) for arm, key in zip(arms, keys, strict=True) for v in _seeds(arm)]
-    bars = [_bar(arm["accuracy"]) | dict(key, role=arm.get("role")) for arm, key in zip(arms, keys, strict=True)]
+    dots = [
+        dict(key, seed=value, role=arm.get("role"), name=clean(one_line(f"{arm['name']}, one seed", 60)),
+             said=percent(value))
+        for arm, key in zip(arms, keys, strict=True) for value in _seeds(arm)
+    ]  # fmt: skip
+    bars = [_about(arm) | dict(key) for arm, key in zip(arms, keys, strict=True)]
+    shown = {"name": "arm", "said": "accuracy"}
     for role in dict.fromkeys(row["role"] for row in bars):
         colour, shape = _COLOURS.get(role, BASELINE), _SHAPES.get(role, "square")
         seeds = [row for row in dots if row["role"] == role]
-        means = alt.Chart(_data(alt, [row for row in bars if row["role"] == role]))
+        means = alt.Chart(data(alt, [row for row in bars if row["role"] == role]))
         if seeds:
-            chart = alt.Chart(_data(alt, seeds))
+            chart = alt.Chart(data(alt, seeds))
             layers.append(
                 chart.mark_point(shape="circle", size=16, filled=True, opacity=0.45, color=colour, xOffset=8).encode(
-                    x=x, y=alt.Y("seed:Q", **y)
+                    x=x, y=alt.Y("seed:Q", **y), tooltip=tips(alt, **shown)
                 )
             )
         layers.append(
@@ -194,13 +201,19 @@ def _marks(alt: Any, arms: Sequence[Mapping[str, Any]], x: Any, keys: Sequence[M
         )
         layers.append(
             means.mark_point(shape=shape, size=85, filled=True, opacity=1, color=colour).encode(
-                x=x, y=alt.Y("value:Q", **y)
+                x=x, y=alt.Y("value:Q", **y), tooltip=tips(alt, **shown, rows="rows")
             )
         )
     return layers
 
 
-def _rung_panel(alt: Any, rungs: Sequence[Mapping[str, Any]], law: Mapping[str, Any] | None, scale: Any) -> Any:
+def _rung_panel(
+    alt: Any,
+    benchmark: Mapping[str, Any],
+    rungs: Sequence[Mapping[str, Any]],
+    law: Mapping[str, Any] | None,
+    scale: Any,
+) -> Any:
     lengths = [_length(arm) for arm in rungs]
     room = 2 ** (0.06 * max(1.0, _doublings(lengths)))  # so that no mark touches the frame
     ticks = alt.Axis(
@@ -210,16 +223,17 @@ def _rung_panel(alt: Any, rungs: Sequence[Mapping[str, Any]], law: Mapping[str, 
     x = alt.X("tokens:Q", scale=domain, axis=ticks, title="tokens a sample (log scale)")
     y = {"scale": scale, "axis": alt.Axis(format=".0%", tickCount=6), "title": "accuracy"}
     layers: list[Any] = []
-    if law is not None:
-        # Cut to the frame here: a clip path would need an id, and those of two charts on one page would be mixed up.
-        band = [
-            {"tokens": x, "low": _within(low, scale), "fit": fit, "high": _within(high, scale)}
-            for x, low, fit, high in law.get("band") or []
-            if _within(fit, scale) == fit
-        ]
-        chart = alt.Chart(_data(alt, band))
-        if band and all(known(row["low"]) and known(row["high"]) for row in band):
-            layers.append(chart.mark_area(color=RUNG, opacity=0.13).encode(x=x, y=alt.Y("low:Q", **y), y2="high:Q"))
+    # Cut to the frame here: a clip path would need an id, and those of two charts on one page would be mixed up.
+    fits = [
+        {"shape": name, "tokens": at, "low": _within(low, scale), "fit": fit, "high": _within(high, scale)}
+        for name, curve in (_fits(benchmark) if law is not None else {}).items()
+        for at, low, fit, high in curve
+        if _within(fit, scale) == fit
+    ]
+    if fits:
+        chart = alt.Chart(data(alt, fits)).transform_filter("datum.shape == fit")
+        banded = chart.transform_filter("isValid(datum.low) && isValid(datum.high)")
+        layers.append(banded.mark_area(color=RUNG, opacity=0.13).encode(x=x, y=alt.Y("low:Q", **y), y2="high:Q"))
         layers.append(
             chart.mark_line(color=RUNG, strokeWidth=1.6, strokeDash=[6, 3]).encode(x=x, y=alt.Y("fit:Q", **y))
         )
@@ -239,8 +253,6 @@ def _within(value: float | None, scale: Any) -> float | None:
 
 
 def _doublings(lengths: Sequence[float]) -> float:
-    import math
-
     return math.log2(max(lengths) / min(lengths))
 
 
@@ -273,37 +285,3 @@ def _labels(names: Sequence[str]) -> list[str]:
         label = "\n".join(lines[:4])
         made.append(label if label not in made else f"{label}\n({len(made) + 1})")
     return made
-
-
-def svg_of(alt: Any, chart: Any, words: str, padding: int = 6) -> str:
-    """The chart as one <svg> element with a spoken label, equal bytes for equal charts."""
-    import vl_convert as vlc
-
-    axis = {"gridColor": GRID, "domainColor": MUTED, "tickColor": MUTED, "labelColor": MUTED, "titleColor": INK}
-    axis |= {"labelFont": _FONT, "titleFont": _FONT, "titleFontWeight": "normal"}
-    chart = chart.configure(background="transparent", padding=padding, font=_FONT).configure_view(stroke=None)
-    chart = chart.configure_axis(labelFontSize=11, titleFontSize=11.5, titlePadding=8, **axis)
-    # The drawing is taken apart and put together by a parser: names of arms are in it, and no
-    # pattern on the raw text could be trusted to stay inside one attribute.
-    root = ElementTree.fromstring(vlc.vegalite_to_svg(chart.to_dict()))
-    for node in root.iter():
-        node.tag = node.tag.removeprefix(f"{{{_SVG}}}")
-        for name in list(node.attrib):
-            if name.startswith("aria-") or name in ("role", "class", "pointer-events", "style") or "}" in name:
-                del node.attrib[name]
-            elif name in ("transform", "d"):
-                node.set(name, re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}", node.attrib[name]))
-    _drop_empty(root)
-    root.attrib = {key: root.attrib[key] for key in ("width", "height", "viewBox")}
-    root.attrib |= {"xmlns": _SVG, "role": "img", "aria-label": clean(words)}
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _drop_empty(node: Any) -> None:
-    """Take out groups and paths that draw nothing."""
-    for child in list(node):
-        _drop_empty(child)
-        hidden = child.get("display") == "none" or child.get("opacity") == "0"
-        bare = child.tag == "path" and not any(k in child.attrib for k in ("fill", "stroke"))
-        if hidden or bare or (child.tag == "g" and len(child) == 0):
-            node.remove(child)

@@ -5,58 +5,78 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from long1k.reporting.charts import BASELINE, CONTROL, MUTED, RUNG, svg_of
-from long1k.reporting.text import clean, known, one_line, percent
+from long1k.reporting.drawing import BASELINE, CONTROL, MUTED, OTHERS, RUNG, data, tips
+from long1k.reporting.figures import Album, Choice, Figure
+from long1k.reporting.text import bounds, clean, known, one_line, percent
 
-_COLOURS = (CONTROL, RUNG, BASELINE, "#2d7d46", "#8a6d00", "#a3165f", "#00757d")
+_COLOURS = (CONTROL, RUNG, BASELINE, *OTHERS)
 _DASHES = ([3, 3], [1, 0], [7, 3], [9, 3, 2, 3], [2, 2], [5, 2])
 
 
-def shapes_chart(benchmark: Mapping[str, Any], width: int, height: int = 270) -> str | None:
+def shapes_figure(benchmark: Mapping[str, Any]) -> Figure | None:
     """The rungs with their intervals and every fitted shape as a line; None if there is nothing to draw.
 
     Args:
         benchmark: one entry of the findings' benchmarks, with a law and its shapes.
     """
-    import altair as alt
-
     law = benchmark.get("law") or {}
     rungs = _points(benchmark.get("arms") or [])
     rows = [
-        {"shape": one["name"], "tokens": point[0], "fit": 100 * point[2]}
+        {"shape": one["name"], "tokens": point[0], "fit": 100 * point[2], "said": f"{100 * point[2]:.1f} %"}
         for one in law.get("shapes") or []
         for point in one["curve"]
     ]
     if not rows or not rungs:
         return None
-    names = list(dict.fromkeys(row["shape"] for row in rows))
+    names = tuple(dict.fromkeys(row["shape"] for row in rows))
+    spoken = "; ".join(f"{row['tokens']:,.0f} tokens {row['value']:.1f} %" for row in rungs)
+    listed = [
+        {"what": "rung", "name": row["name"], "tokens": row["tokens"], "accuracy_percent": row["value"],
+         "low": row["low"], "high": row["high"]}
+        for row in rungs
+    ] + [
+        {"what": "shape", "name": one["name"], "tokens": at, "accuracy_percent": 100 * fit,
+         "low": 100 * low if known(low) else None, "high": 100 * high if known(high) else None}
+        for one in law["shapes"] for at, low, fit, high in one["curve"]
+    ]  # fmt: skip
+    return Figure(
+        f"shapes-{benchmark.get('benchmark')}",
+        f"Shapes fitted to accuracy on {benchmark.get('benchmark')}: {', '.join(names)}. Rungs: {spoken}.",
+        lambda width: _shapes_chart(rows, rungs, names, width), listed,
+        choices=(Choice("hidden", "Shown", names, many=True),),
+    )  # fmt: skip
+
+
+def _shapes_chart(
+    rows: Sequence[Mapping[str, Any]], rungs: Sequence[Mapping[str, Any]], names: Sequence[str], width: int
+) -> Any:
+    import altair as alt
+
     x = _length_axis(alt, [row["tokens"] for row in rungs])
+    dashes = [_DASHES[at % len(_DASHES)] for at in range(len(names))]
     lines = (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(data(alt, rows))
+        .transform_filter("indexof(hidden, datum.shape) < 0")
         .mark_line(strokeWidth=1.7, clip=False)
         .encode(
             x=x, y=alt.Y("fit:Q", scale=alt.Scale(zero=False), title="accuracy, %"),
             color=alt.Color("shape:N", scale=_scale(alt, names), legend=_legend(alt, width)),
             strokeDash=alt.StrokeDash(
-                "shape:N", scale=alt.Scale(domain=names, range=[_DASHES[n % len(_DASHES)] for n in range(len(names))])
+                "shape:N", scale=alt.Scale(domain=list(names), range=dashes)
             ),
+            tooltip=tips(alt, shape="shape"),
         )
     )  # fmt: skip
-    chart = alt.layer(lines, *_dots(alt, rungs, x, MUTED)).properties(width=width - 62, height=height)
-    spoken = "; ".join(f"{row['tokens']:,.0f} tokens {row['value']:.1f} %" for row in rungs)
-    return svg_of(
-        alt, chart, f"Shapes fitted to accuracy on {benchmark.get('benchmark')}: {', '.join(names)}. Rungs: {spoken}."
-    )
+    chart = alt.layer(lines, *_dots(alt, rungs, x, MUTED)).add_params(alt.param(name="hidden", value=[]))
+    return chart.properties(width=width - 62, height=270)
 
 
-def paper_chart(entry: Mapping[str, Any], width: int, height: int = 290) -> str | None:
+def paper_figure(entry: Mapping[str, Any]) -> Figure | None:
     """The paper's points and ours by length, each with its interval and line; None without lengths.
 
     Args:
         entry: one entry of the findings' ``paper``.
     """
-    import altair as alt
-
     rows: list[dict[str, Any]] = []
     for row in entry.get("rows") or []:
         if known(row.get("tokens")) and not known(row.get("steps")):
@@ -65,25 +85,43 @@ def paper_chart(entry: Mapping[str, Any], width: int, height: int = 290) -> str 
         rows += [_row(f"here: {ours['benchmark']}", point) for point in ours["points"]]
     if not rows:
         return None
-    names = list(dict.fromkeys(row["series"] for row in rows))
+    names = tuple(dict.fromkeys(row["series"] for row in rows))
+    spoken = "; ".join(f"{row['series']} at {row['tokens']:,.0f} tokens {row['value']:.1f} %" for row in rows)
+    listed = [
+        {"series": row["series"], "arm": row["arm"], "tokens": row["tokens"], "accuracy_percent": row["value"],
+         "low": row["low"], "high": row["high"]}
+        for row in rows
+    ]  # fmt: skip
+    return Figure(
+        f"paper-{entry.get('experiment')}", f"The paper's experiment {entry.get('experiment')} beside ours: {spoken}.",
+        lambda width: _paper_chart(rows, names, width), listed,
+        choices=(Choice("hidden", "Shown", names, many=True),) if len(names) > 1 else (),
+    )  # fmt: skip
+
+
+def _paper_chart(rows: Sequence[Mapping[str, Any]], names: Sequence[str], width: int) -> Any:
+    import altair as alt
+
     x = _length_axis(alt, [row["tokens"] for row in rows])
     colour = alt.Color("series:N", scale=_scale(alt, names), legend=_legend(alt, width))
     forms = ["diamond" if name.startswith("paper") else "circle" for name in names]
-    shape = alt.Shape("series:N", scale=alt.Scale(domain=names, range=forms))
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x, color=colour)
+    shape = alt.Shape("series:N", scale=alt.Scale(domain=list(names), range=forms))
+    base = alt.Chart(data(alt, rows)).transform_filter("indexof(hidden, datum.series) < 0").encode(
+        x=x, color=colour, tooltip=tips(alt, series="benchmark", arm="arm", length="tokens", said="accuracy")
+    )  # fmt: skip
     y = alt.Y("value:Q", scale=alt.Scale(domain=[0, 100]), title="accuracy, %")
     bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.4).encode(y="low:Q", y2="high:Q")
     lines = base.mark_line(strokeWidth=1.4, opacity=0.6).encode(y=y, order="tokens:Q")
     dots = base.mark_point(filled=True, opacity=1, size=60).encode(y=y, shape=shape)
-    chart = alt.layer(bars, lines, dots).properties(width=width - 62, height=height)
-    spoken = "; ".join(f"{row['series']} at {row['tokens']:,.0f} tokens {row['value']:.1f} %" for row in rows)
-    return svg_of(alt, chart, f"The paper's experiment {entry.get('experiment')} beside ours: {spoken}.")
+    chart = alt.layer(bars, lines, dots).add_params(alt.param(name="hidden", value=[]))
+    return chart.properties(width=width - 62, height=290)
 
 
 def _row(series: str, point: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "series": clean(one_line(series, 40)), "tokens": point["tokens"], "value": 100 * point["accuracy"],
-        **_ends(point),
+        **_ends(point), "arm": clean(one_line(str(point.get("arm") or ""), 60)), "length": f"{point['tokens']:,.0f}",
+        "said": f"{percent(point['accuracy'])} {bounds(point)}",
     }  # fmt: skip
 
 
@@ -98,12 +136,16 @@ def _points(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for arm in arms:
         accuracy = arm.get("accuracy") or {}
         if known(arm.get("law_tokens")) and known(accuracy.get("estimate")):
-            made.append({"tokens": arm["law_tokens"], "value": 100 * accuracy["estimate"], **_ends(accuracy)})
+            made.append(
+                {"name": clean(one_line(str(arm.get("name")), 60)), "tokens": arm["law_tokens"],
+                 "value": 100 * accuracy["estimate"], **_ends(accuracy),
+                 "said": f"{percent(accuracy['estimate'])} {clean(bounds(accuracy))}"}
+            )  # fmt: skip
     return made
 
 
 def _dots(alt: Any, rows: Sequence[Mapping[str, Any]], x: Any, colour: str) -> list[Any]:
-    base = alt.Chart(alt.Data(values=[dict(row) for row in rows])).encode(x=x)
+    base = alt.Chart(data(alt, rows)).encode(x=x, tooltip=tips(alt, name="arm", said="accuracy"))
     bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.5, color=colour)
     dots = base.mark_point(filled=True, opacity=1, size=60, color=colour)
     return [bars.encode(y="low:Q", y2="high:Q"), dots.encode(y="value:Q")]
@@ -128,10 +170,8 @@ def _legend(alt: Any, width: int) -> Any:
 # --- what the page shows of them ----------------------------------------------------------------------------------
 
 
-def law_context(benchmark: Mapping[str, Any]) -> dict[str, Any] | None:
+def law_context(benchmark: Mapping[str, Any], album: Album) -> dict[str, Any] | None:
     """The section on the shape of the law and on what length stands for; None without either."""
-    from markupsafe import Markup
-
     law, predictors = benchmark.get("law") or {}, benchmark.get("predictors") or {}
     shapes = law.get("shapes") or []
     tables = [
@@ -139,10 +179,9 @@ def law_context(benchmark: Mapping[str, Any]) -> dict[str, Any] | None:
     ]
     if not shapes and not tables:
         return None
-    wide, narrow = shapes_chart(benchmark, 620), shapes_chart(benchmark, 340)
     lines = [*(law.get("said") or []), *([law["turn"]] if law.get("turn") else [])]
     return {
-        "charts": None if wide is None or narrow is None else (Markup(wide), Markup(narrow)),
+        "figure": album.add(shapes_figure(benchmark)),
         "shapes": [_shape(one) for one in shapes],
         "equal": law.get("slope_equal_weights"), "drawn": law.get("slope_drawn"),
         "said": [f"{line[:1].upper()}{line[1:]}." for line in lines], "tables": tables,
@@ -180,11 +219,8 @@ def _inflation(value: Any) -> str:
     return "∞" if value is None else _number(value, 1)
 
 
-def paper_context(entry: Mapping[str, Any]) -> dict[str, Any]:
+def paper_context(entry: Mapping[str, Any], album: Album) -> dict[str, Any]:
     """The section with one experiment of the paper."""
-    from markupsafe import Markup
-
-    wide, narrow = paper_chart(entry, 620), paper_chart(entry, 340)
     rows = [
         {**row, "interval": f"[{percent(row['low'])}, {percent(row['high'])}]" if known(row.get("low")) else ""}
         for row in entry["rows"]
@@ -194,8 +230,7 @@ def paper_context(entry: Mapping[str, Any]) -> dict[str, Any]:
         for one in entry["writing"]
     ]
     return {
-        **entry, "charts": None if wide is None or narrow is None else (Markup(wide), Markup(narrow)), "rows": rows,
-        "writing": writing,
+        **entry, "figure": album.add(paper_figure(entry)), "rows": rows, "writing": writing,
     }  # fmt: skip
 
 

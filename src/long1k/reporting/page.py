@@ -1,19 +1,28 @@
-"""The page as one HTML text: template, style sheet, and a policy that lets nothing else in."""
+"""The page as one HTML text: template, style sheet, scripts, and a policy that lets nothing else in."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from long1k.reporting import scripts, text
+from long1k.reporting.figures import Album
 
 HERE = Path(__file__).resolve().parent
+# The headings of sections; no text of a row can be one, as its brackets are escaped.
+_HEADING = re.compile(r'<h2 id="([\w-]+)">(.*?)</h2>')
 
 
-def render(context: Mapping[str, Any]) -> str:
-    """The page of a context; every text in it is escaped, every invisible character made visible."""
+def render(context: Mapping[str, Any], album: Album, template: str = "study.html.j2") -> str:
+    """The page of a context; every text in it is escaped, every invisible character made visible.
+
+    Args:
+        album: the figures of the page; with any, what draws them comes with it.
+        template: what stands in the page's main part.
+    """
     import jinja2
     from markupsafe import Markup
 
@@ -24,12 +33,15 @@ def render(context: Mapping[str, Any]) -> str:
     environment.filters.update(
         count=text.count, percent=text.percent, points=text.points, bounds=text.bounds, one_line=text.one_line
     )
+    body = environment.get_template(template).render(**context, nothing=text.NOTHING)
     # Our own files, no text of a row: they may stand as they are.  Their hashes are all the policy allows.
-    style = (scripts.WEB / "style.css").read_text(encoding="utf-8")
-    programs = scripts.own_scripts()
+    style = scripts.own_style()
+    programs = [*([scripts.vega_bundle()] if album.figures else []), *scripts.own_scripts()]
     page = environment.get_template("page.html.j2").render(
-        **context, style=Markup(style), programs=[Markup(program) for program in programs],
-        policy=Markup(scripts.policy(programs, style)), nothing=text.NOTHING,
+        name=context["name"], body=Markup(body),
+        contents=[(id_, Markup(title)) for id_, title in _HEADING.findall(body)],
+        figures=album.block(), style=Markup(style), programs=[Markup(program) for program in programs],
+        policy=Markup(scripts.policy(programs, style)),
     )  # fmt: skip
     return page if page.endswith("\n") else page + "\n"
 

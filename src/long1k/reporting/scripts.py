@@ -19,12 +19,21 @@ from markupsafe import Markup
 
 WEB = Path(__file__).resolve().parent / "web"
 # In this order: later ones use what the earlier define on `window.long1k`.
-OWN_SCRIPTS = ("core.js", "charts.js", "tables.js", "reader.js")
+OWN_SCRIPTS = (
+    "core.js", "page.js", "charts.js", "forms.js", "tables.js", "reader-data.js", "reader-math.js", "reader-text.js",
+    "reader-list.js", "reader-view.js", "reader-filters.js", "reader.js",
+)  # fmt: skip
+OWN_STYLES = ("style.css", "reader.css")
 
 
 def own_scripts() -> list[str]:
     """The page's scripts, those of `OWN_SCRIPTS` that the package holds."""
     return [(WEB / name).read_text(encoding="utf-8") for name in OWN_SCRIPTS if (WEB / name).is_file()]
+
+
+def own_style() -> str:
+    """The page's style sheet, of `OWN_STYLES` those that the package holds."""
+    return "\n".join((WEB / name).read_text(encoding="utf-8") for name in OWN_STYLES if (WEB / name).is_file())
 
 
 @functools.cache

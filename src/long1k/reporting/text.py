@@ -118,3 +118,14 @@ def join_paths(paths: Sequence[str]) -> str:
         pattern.replace("\x00", seeds[0] if len(seeds) == 1 else "{" + ",".join(seeds) + "}")
         for pattern, seeds in merged.items()
     )
+
+
+def figure(interval: Mapping[str, Any] | None, digits: int, signed: bool = False) -> str:
+    """An estimate with its interval in brackets; a dash where there is none."""
+    if interval is None or not known(interval["estimate"]):
+        return NOTHING
+    form = f"{'+' if signed else ''},.{digits}f"
+    said = format(interval["estimate"], form)
+    if known(interval["low"]) and known(interval["high"]):
+        said += f" [{format(interval['low'], form)},\u00a0{format(interval['high'], form)}]"
+    return said

@@ -26,7 +26,7 @@ from long1k.generation.tags import find_tag
 from long1k.grading import AUTO, GRADERS, JUDGES, grader_for
 from long1k.grading.base import cases_of, grade_with, load_grader
 from long1k.progress import progress
-from long1k.reporting.curves import curve_chart
+from long1k.reporting.curves import curve_figure
 from long1k.rows import STATUSES, Prediction
 from long1k.statistics.rates import Interval, crossed_mean
 from long1k.tables import (
@@ -131,9 +131,9 @@ def curve(
     }  # fmt: skip
     write_atomic(out / CURVE, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
     _write_verdicts(out / VERDICTS, cuts)
-    svg = curve_chart(curves)
-    if svg is not None:
-        write_atomic(out / CHART, (svg + "\n").encode())
+    drawn = curve_figure(curves)
+    if drawn is not None:
+        write_atomic(out / CHART, (drawn.still(760) + "\n").encode())
     files = [path for path in (out / CURVE, out / VERDICTS, out / CHART) if path.is_file()]
     return finish(
         out, stage=STAGE, config=settings, inputs=inputs, digest=digest_json(found["curves"]), files=files,
