@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from long1k.errors import DataError, RecipeError
+from long1k.observations import prompt_units
 from long1k.plan_power import designs, power_lines
 from long1k.recipe import load_recipe
 from long1k.rows import Prediction, Score
@@ -202,6 +205,39 @@ def test_an_output_of_several_parts_is_one_output(tmp_path: Path) -> None:
     assert half is not None
     assert (half.y_SQ == 0.5).all()
     assert not half.flat  # neither right nor wrong: no McNemar's test
+
+
+def test_prompts_that_share_a_problem_are_one_question(tmp_path: Path) -> None:
+    # Two sets of problems, each asked in two orders: two observations, not four.
+    cell = put(tmp_path, "a", 0, {"p1": [1], "p2": [0], "p3": [1], "p4": [1]})
+    parts = {"p1": ("x", "y"), "p2": ("y", "x"), "p3": ("u", "v"), "p4": ("v", "u")}
+    rows = [replace(row, part_ids=parts[row.problem_id]) for row in read_table(cell.predictions, Prediction)]
+    writer = TableWriter(tmp_path / "rotated", Prediction, stage="test/1", config={}, inputs={})
+    writer.write_part(0, rows, [])
+    writer.commit(1, {})
+    grades = grades_of([replace(cell, predictions=tmp_path / "rotated")])
+    assert grades is not None
+    assert grades.questions == ["p1", "p3"]
+    assert grades.y_SQ.tolist() == [[0.5, 1.0]]
+    assert grades.samples_SQ.tolist() == [[2.0, 2.0]]
+
+
+@given(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=4, unique=True), max_size=12))
+def test_units_of_prompts_are_the_connected_ones(asked: list[list[int]]) -> None:
+    parts = {f"q{at:02}": tuple(map(str, problems)) for at, problems in enumerate(asked)}
+    unit_of = prompt_units(parts)
+    assert set(unit_of) == set(parts)
+    for one in parts:
+        for other in parts:
+            if {*parts[one]} & {*parts[other]}:
+                assert unit_of[one] == unit_of[other]
+    for name in {*unit_of.values()}:
+        inside = [prompt for prompt in parts if unit_of[prompt] == name]
+        assert name == min(inside)
+        reached = {*parts[name]}
+        for _ in inside:
+            reached |= {problem for prompt in inside if {*parts[prompt]} & reached for problem in parts[prompt]}
+        assert all({*parts[prompt]} <= reached for prompt in inside)  # no unit holds strangers
 
 
 def test_without_a_ladder_the_reference_arm_stands_against_the_untrained_model(tmp_path: Path) -> None:

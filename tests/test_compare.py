@@ -15,10 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 from long1k.cli import app
-from long1k.compare import differences, only, same_places, tables_of
+from long1k.compare import differences, only, same_places, score_groups, tables_of
 from long1k.compare_effects import effects
 from long1k.errors import DataError
 from long1k.rows import Prediction
+from long1k.stages.analyze.cells import Cell, grades_of
+from long1k.stages.analyze.tests import compare
 from long1k.stages.score import score
 from long1k.statistics.rates import tango
 from long1k.tables import MANIFEST, TableWriter, finish
@@ -93,7 +95,77 @@ def test_a_run_and_its_copy_do_not_differ(tmp_path: Path) -> None:
     assert differences(a, b, tables_of(a), tables_of(b)) == []
     text = CliRunner().invoke(app, ["compare", str(a), str(b)], catch_exceptions=False).output
     assert "No difference in how 6 tables were made, nor in their content." in text
-    assert "no interval" in text
+    assert "b: L64, b − a\n  40 questions on both sides\n  accuracy 50.0 % → 50.0 %, +0.0 points [" in text
+    assert (
+        "[no interval: every value is the same] (95 %)\n  paired by question; 2 training seeds on each side\n" in text
+    )
+
+
+def test_what_is_not_set_on_one_side_and_null_on_the_other_is_no_difference(tmp_path: Path) -> None:
+    a, b = (run_of(tmp_path / name / "run", lambda at, n: True) for name in ("one", "two"))
+    for root, more in ((a, {"extends": None}), (b, {})):
+        made = json.loads((root / "recipe.json").read_text())
+        (root / "recipe.json").write_text(json.dumps({**made, **more}))
+    assert differences(a, b, tables_of(a), tables_of(b)) == []
+
+
+def test_the_interval_is_that_of_the_findings(tmp_path: Path) -> None:
+    rights = (lambda at, n: at % 3 == 0, lambda at, n: at % 5 < 3)
+    roots = [run_of(tmp_path / f"{at}", right, seeds=(0, 1, 2)) for at, right in enumerate(rights)]
+    (effect,) = effects(score_groups(*map(tables_of, roots)))
+    grades = [
+        grades_of([Cell("L64", seed, "b", folder / "predict" / "b", folder / "score" / "b" / "math", None, None)
+                   for seed in range(3) for folder in (root / "arms" / "L64" / f"seed-{seed}",)])
+        for root in roots
+    ]  # fmt: skip
+    assert grades[0] is not None
+    assert grades[1] is not None
+    made = compare("x", grades[1], grades[0], 0.95)
+    assert made is not None
+    assert effect["difference"] == made["difference"]
+    assert effect["p"] == made["test"]["p"]
+
+
+def test_arms_of_two_runs_are_compared_whatever_their_seeds(tmp_path: Path) -> None:
+    a = run_of(tmp_path / "one", lambda at, n: at % 4 == 0, seeds=(0, 1))
+    b = run_of(tmp_path / "two", lambda at, n: at % 4 < 2, seeds=(2, 3, 4))
+    (effect,) = effects(score_groups(tables_of(a), tables_of(b)))
+    assert effect["paired"] == "by question; 2 training seeds against 3 training seeds"
+    assert effect["difference"]["over"] == "training seeds and questions"
+
+
+def test_problems_of_one_prompt_are_one_observation(tmp_path: Path) -> None:
+    sides = []
+    for side in range(2):
+        rows = [
+            prediction(
+                at, f"m{at}", f"Problem 1: \\boxed{{{5 if at % 2 or side else 6}}}\n\nProblem 2: \\boxed{{{5 if side else 6}}}",
+                answers=["5", "5"], part_ids=(f"p{2 * (at % 10)}", f"p{2 * (at % 10) + 1}")[:: -1 if at > 9 else 1],
+            )
+            for at in range(20)
+        ]  # fmt: skip
+        folder = tmp_path / f"{side}"
+        writer = TableWriter(folder / "predict" / "b", Prediction, stage="predict/9", config={}, inputs={})
+        writer.write_part(0, rows)
+        writer.commit(1, {"items": len(rows)})
+        score(folder / "score" / "b" / "math", folder / "predict" / "b")
+        sides.append(folder / "score" / "b" / "math")
+    (effect,) = effects([([sides[0]], [sides[1]])])
+    assert (effect["questions"], effect["observations"], effect["difference"]["num_questions"]) == (20, 10, 10)
+    assert (effect["paired"], effect["mcnemar"]) == ("by prompt", None)
+    text = CliRunner().invoke(app, ["compare", *map(str, sides)], catch_exceptions=False).output
+    assert "20 questions on both sides, in 10 prompts, each one observation" in text
+    assert "paired by prompt; interval over questions (one training seed: none over seeds); p " in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_folder_of_runs_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run_of(tmp_path / "runs" / name, lambda at, n: True)
+    for command in (["outputs"], ["compare", str(tmp_path / "runs" / "one")]):
+        result = CliRunner().invoke(app, [*command, str(tmp_path / "runs")])
+        assert isinstance(result.exception, DataError)
+        assert "is no run, but a folder of runs" in str(result.exception)
 
 
 def test_the_effect_is_paired_by_question_and_seed(tmp_path: Path) -> None:
@@ -101,13 +173,13 @@ def test_the_effect_is_paired_by_question_and_seed(tmp_path: Path) -> None:
     b = run_of(tmp_path / "two", lambda at, n: at % 4 < 2)
     sides = tables_of(a), tables_of(b)
     places = [place for place in same_places(*sides) if "/score/" in place]
-    (effect,) = effects([(place, sides[0][place], sides[1][place]) for place in places])
+    (effect,) = effects(score_groups(*sides))
     assert effect["questions"] == 40
     assert effect["difference"]["estimate"] == pytest.approx(0.25)
     assert effect["difference"]["low"] < 0.25 < effect["difference"]["high"]
-    assert effect["paired"] == "by question and training seed (2 in common)"
+    assert effect["paired"] == "by question; 2 training seeds on each side"
     assert effect["mcnemar"] is None
-    one = effects([(places[0], sides[0][places[0]], sides[1][places[0]])])[0]
+    one = effects([([sides[0][places[0]]], [sides[1][places[0]]])])[0]
     assert one["mcnemar"] == {
         "gained": 10,
         "lost": 0,
@@ -125,9 +197,9 @@ def test_several_graders_of_the_same_outputs_count_once(tmp_path: Path) -> None:
         folder = root / "arms" / "L64" / "seed-0"
         shutil.copytree(folder / "score" / "b" / "math", folder / "score" / "b" / "other")
     sides = tables_of(a), tables_of(b)
-    places = [place for place in same_places(*sides) if "/score/" in place]
-    assert len(places) == 2
-    (effect,) = effects([(place, sides[0][place], sides[1][place]) for place in places])
+    groups = score_groups(*sides)
+    assert len(groups) == 2
+    (effect,) = effects(groups)
     assert effect["mcnemar"] == {
         "gained": 10,
         "lost": 0,
@@ -139,11 +211,11 @@ def test_several_graders_of_the_same_outputs_count_once(tmp_path: Path) -> None:
 def test_an_interval_stays_within_what_there_can_be(tmp_path: Path) -> None:
     a = cell(tmp_path / "a", lambda at, n: at == 0, questions=6)
     b = cell(tmp_path / "b", lambda at, n: True, questions=6)
-    (effect,) = effects([("score", a, b)])
+    (effect,) = effects([([a], [b])])
     assert 0 < effect["difference"]["low"] < 5 / 6 < effect["difference"]["high"] <= 1
     several = [cell(tmp_path / f"{side}4", lambda at, n, side=side: (at > 0) == (side == "b"), questions=3, samples=2)
                for side in "ab"]  # fmt: skip
-    (effect,) = effects([("score", several[0], several[1])])
+    (effect,) = effects([([several[0]], [several[1]])])
     assert effect["difference"]["low"] >= -1
     assert effect["difference"]["high"] <= 1
 
@@ -166,7 +238,7 @@ def test_a_question_steers_no_terminal(tmp_path: Path) -> None:
 def test_flips_of_both_ways_and_of_several_samples(tmp_path: Path) -> None:
     a = cell(tmp_path / "a", lambda at, n: at < 20 and n < 3, samples=4)
     b = cell(tmp_path / "b", lambda at, n: 15 <= at < 22, samples=4)
-    (effect,) = effects([("score", a, b)])
+    (effect,) = effects([([a], [b])])
     turned = {row["question_id"]: (row["turned"], row["a"], row["b"]) for row in effect["turned"]}
     assert turned["q20"] == ("right", 0.0, 1.0)
     assert turned["q00"] == ("wrong", 0.75, 0.0)
@@ -177,7 +249,7 @@ def test_flips_of_both_ways_and_of_several_samples(tmp_path: Path) -> None:
 def test_outputs_that_always_agree_are_one_verdict_a_question(tmp_path: Path) -> None:
     """As in a study's tables: nothing varies, and Tango's interval still says how large a difference could be."""
     same = [cell(tmp_path / side, lambda at, n: at % 2 == 0, samples=4) for side in "ab"]
-    (effect,) = effects([("x", *same)])
+    (effect,) = effects([([same[0]], [same[1]])])
     low, high = tango(20, 0, 0, 20)
     assert (effect["difference"]["low"], effect["difference"]["high"]) == (pytest.approx(low), pytest.approx(high))
     assert effect["difference"]["over"] == "questions (seeds and outputs agree on every one)"
@@ -187,31 +259,31 @@ def test_outputs_that_always_agree_are_one_verdict_a_question(tmp_path: Path) ->
 def test_an_interval_and_a_test_that_part_are_undecided(tmp_path: Path) -> None:
     a = cell(tmp_path / "a", lambda at, n: at >= 4)
     b = cell(tmp_path / "b", lambda at, n: True)
-    (effect,) = effects([("x", a, b)])
+    (effect,) = effects([([a], [b])])
     assert effect["difference"]["low"] > 0
     assert effect["mcnemar"]["p"] == pytest.approx(0.0625)
     text = CliRunner().invoke(app, ["compare", str(a), str(b)], catch_exceptions=False).output
-    assert "undecided, the interval and the test part" in " ".join(text.split())  # lines are broken at their width
+    assert "undecided, the interval and the test part" in " ".join(text.split())
     assert "they differ" not in text
 
 
-def test_one_model_stands_against_every_seed_and_other_seeds_are_averaged(tmp_path: Path) -> None:
+def test_one_model_stands_against_all_seeds_and_numbers_of_seeds_may_differ(tmp_path: Path) -> None:
     base = cell(tmp_path / "base", lambda at, n: at % 2 == 0, seed=None)
     two = [cell(tmp_path / f"s{seed}", lambda at, n, seed=seed: at % 3 == seed, seed=seed) for seed in (0, 1)]
     other = cell(tmp_path / "s5", lambda at, n: at % 3 == 0, seed=5)
-    (effect,) = effects([("x", base, one) for one in two[:1]])
+    (effect,) = effects([([base], two[:1])])
     assert effect["paired"] == "by question"
-    grown = effects([("x", two[0], other), ("y", two[1], other)])[0]
-    assert grown["paired"] == "by question, means over training seeds: none in common"
-    against = effects([("x", base, two[0]), ("y", base, two[1])])[0]
-    assert against["paired"].startswith("by question; one model against every training seed")
+    grown = effects([(two, [other])])[0]
+    assert grown["paired"] == "by question; 2 training seeds against 1 training seed"
+    against = effects([([base], two)])[0]
+    assert against["paired"] == "by question; one model against 2 training seeds"
     assert against["difference"]["num_seeds"] == 2
 
 
 def test_questions_of_one_side_only_are_left_out_and_said(tmp_path: Path) -> None:
     a = cell(tmp_path / "a", lambda at, n: True, answered=30)
     b = cell(tmp_path / "b", lambda at, n: at % 2 == 0)
-    (effect,) = effects([("score", a, b)])
+    (effect,) = effects([([a], [b])])
     assert (effect["questions"], effect["only_a"], effect["only_b"]) == (30, 0, 10)
     text = CliRunner().invoke(app, ["compare", str(a), str(b), "--flips", "2"], catch_exceptions=False).output
     assert "30 questions on both sides (10 only in b, left out)" in text
@@ -229,8 +301,8 @@ def test_nothing_in_common_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no finished table"):
         tables_of(tmp_path / "empty")
     with pytest.raises(DataError, match="there is no arm 'L12'"):
-        effects([("score", a, b)], arm_b="L12")
-    (effect,) = effects([("score", a, b)])  # the only arms of a benchmark are compared, whatever they are called
+        effects([([a], [b])], arm_b="L12")
+    (effect,) = effects([([a], [b])])  # the only arms of a benchmark are compared, whatever they are called
     assert (effect["arm_a"], effect["arm_b"], effect["difference"]["estimate"]) == ("L64", "L128", 0)
     assert -0.1 < effect["difference"]["low"] < 0 < effect["difference"]["high"] < 0.1  # all right is not certain
 

@@ -19,6 +19,10 @@ from warmcli import WarmCli, warm_cli
 
 # What the guides' studies are shrunk to; the commands themselves are as shown.
 SMALL = ("seeds=[0]", "train.steps=3", "benchmarks.held-out.limit=10")
+SMALL_QUICKSTART = (
+    "seeds=[0]", "train.steps=3", "benchmarks.single.count=8", "benchmarks.after-7.count=6",
+    "arms=[{kind: ladder, targets: [32, 65], samples: 8, num_problems: [1, 2], layout: turns, linkers: micro}]",
+)  # fmt: skip
 _ELSEWHERE = ("git", "cd", "make", "pip")  # set up what is there already; test_docs looks at their targets and extras
 
 
@@ -68,9 +72,12 @@ def follow(page: Path, folder: Path, cli: WarmCli) -> list[str]:
 def _small(recipe: str, folder: Path) -> list[str]:
     """--smoke where there is such a form, and --set of those small leaves that a recipe of the page has."""
     path = folder / recipe
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {"smoke": {}}
-    leaves = [leaf for leaf in SMALL if leaf.split("=")[0] in values.get("smoke", {})]
-    return [*(["--smoke"] if "smoke" in values else []), *(word for leaf in leaves for word in ("--set", leaf))]
+    if not path.is_file():  # a packaged one; its base model stays that of its smoke form
+        leaves, smoke = SMALL_QUICKSTART, True
+    else:
+        given = yaml.safe_load(path.read_text(encoding="utf-8")).get("smoke", {})
+        leaves, smoke = tuple(leaf for leaf in SMALL if leaf.split("=")[0] in given), bool(given)
+    return [*(["--smoke"] if smoke else []), *(word for leaf in leaves for word in ("--set", leaf))]
 
 
 def page_named(name: str) -> Path:

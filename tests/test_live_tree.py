@@ -200,7 +200,7 @@ def test_a_failure_leaves_the_tree_and_its_reason(tmp_path: Path) -> None:
     assert "No space left" in found.stdout
 
 
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"TERM": "xterm", "plain": "--plain"}])
+@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"plain": "--plain"}, {"LONG1K_NO_PROGRESS": "1"}])
 def test_lines_instead_of_a_tree(tmp_path: Path, variables: dict[str, str]) -> None:
     (tmp_path / "go").touch()
     write_recipe(tmp_path)

@@ -10,7 +10,7 @@ if (location.protocol === "file:") {
       document.body.append(frame);
       const inner = frame.contentWindow;
       const answer = (data) => {
-        const event = new MessageEvent("message", { data });
+        const event = new MessageEvent("message", { data: structuredClone(data) });
         this.dispatchEvent(event);
         if (this.onmessage) this.onmessage(event);
       };
@@ -22,14 +22,18 @@ if (location.protocol === "file:") {
         this.inner = inner;
         for (const data of this.waiting.splice(0)) this.postMessage(data);
       });
+      script.addEventListener("error", () => this.onerror?.(new ErrorEvent("error")));
       inner.document.body.append(script);
+      this.frame = frame;
     }
 
     postMessage(data) {
       if (!this.inner) this.waiting.push(data);
-      else this.inner.dispatchEvent(new this.inner.MessageEvent("message", { data }));
+      else this.inner.dispatchEvent(new this.inner.MessageEvent("message", { data: this.inner.structuredClone(data) }));
     }
 
-    terminate() {}
+    terminate() {
+      this.frame.remove();
+    }
   };
 }

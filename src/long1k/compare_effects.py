@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from long1k.errors import DataError
+from long1k.observations import units
 from long1k.scored import joined
 from long1k.stages.analyze.cells import Grades
 from long1k.stages.analyze.tests import compare
@@ -137,8 +138,8 @@ def _effect(benchmark: str, one: str, other: str, a: _Cell, b: _Cell, confidence
     }  # fmt: skip
     if not questions:
         return base | {"difference": None, "why": "no question was asked on both sides", "turned": []}
-    units = _units(questions, [*a.prompts, *b.prompts])
-    sides = [_grades(cell, units) for cell in (a, b)]
+    together = units(questions, [*a.prompts, *b.prompts])
+    sides = [_grades(cell, together) for cell in (a, b)]
     made = compare(f"{benchmark} {one} {other}", sides[1], sides[0], confidence)
     assert made is not None  # both sides have these questions
     difference, test = made["difference"], made["test"]
@@ -154,8 +155,8 @@ def _effect(benchmark: str, one: str, other: str, a: _Cell, b: _Cell, confidence
     ]  # fmt: skip
     turned.sort(key=lambda row: (str(row["turned"]), -abs(float(row["a"]) - float(row["b"])), str(row["question_id"])))
     return base | {
-        "observations": len(units), "accuracy": {"a": float(sides[0].y_SQ.mean()), "b": float(sides[1].y_SQ.mean())},
-        "paired": _paired(a.grades, b.grades, len(units) < len(questions)),
+        "observations": len(together), "accuracy": {"a": float(sides[0].y_SQ.mean()), "b": float(sides[1].y_SQ.mean())},
+        "paired": _paired(a.grades, b.grades, len(together) < len(questions)),
         "difference": difference, "p": test["p"], "turned": turned,
         "mcnemar": _flips(test) if "p_exact" in test else None,
     }  # fmt: skip
@@ -165,32 +166,15 @@ def _flips(test: Mapping[str, Any]) -> dict[str, Any]:
     return {"gained": test["only_a"], "lost": test["only_b"], "p": test["p"], "p_exact": test["p_exact"]}
 
 
-def _units(questions: Sequence[str], prompts: Sequence[frozenset[str]]) -> list[list[str]]:
-    """Questions by what is one observation: those that ever stood in one prompt."""
-    leader = {name: name for name in questions}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            leader[name] = name = leader[leader[name]]
-        return name
-
-    for prompt in prompts:
-        together = sorted(name for name in prompt if name in leader)
-        for name in together[1:]:
-            leader[find(name)] = find(together[0])
-    units: dict[str, list[str]] = {}
-    for name in questions:
-        units.setdefault(find(name), []).append(name)
-    return list(units.values())
-
-
-def _grades(cell: _Cell, units: Sequence[Sequence[str]]) -> Grades:
+def _grades(cell: _Cell, together: Sequence[Sequence[str]]) -> Grades:
     """The grades of a side as findings have them, by observation."""
     seeds = sorted(cell.grades)
-    samples = np.array([[max(len(cell.grades[seed][name]) for name in unit) for unit in units] for seed in seeds])
-    y = np.array([[np.mean([np.mean(cell.grades[seed][name]) for name in unit]) for unit in units] for seed in seeds])
+    samples = np.array([[max(len(cell.grades[seed][name]) for name in unit) for unit in together] for seed in seeds])
+    y = np.array(
+        [[np.mean([np.mean(cell.grades[seed][name]) for name in unit]) for unit in together] for seed in seeds]
+    )
     unknown = np.full(y.shape, np.nan)
-    names = [unit[0] for unit in units]
+    names = [unit[0] for unit in together]
     return Grades(y, unknown, samples, seeds, names, {}, 0.0, 0.0, untrained=seeds == [_NO_SEED])
 
 

@@ -39,14 +39,14 @@ class Board:
     """Follows a run while its block lasts.
 
     Args:
-        live: draw the tree, if standard output is a terminal that can.
+        live: draw the tree, if standard output is a terminal that can and bars are not switched off.
     """
 
     def __init__(self, layout: Layout, *, workers: int, live: bool) -> None:
         self.root, self.workers = layout.root, workers
         self.nodes = {node.key: node for node in plan_nodes(layout)}
         self.state = RunState(Process.this(), time.time(), workers)
-        self.live = live and can_draw()
+        self.live = live and can_draw() and not os.environ.get(SILENT)
         self.lock = threading.RLock()
         self.resources: Resources | None = None
         self._changed, self._ended = True, threading.Event()

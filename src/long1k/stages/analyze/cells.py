@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from long1k.errors import DataError
+from long1k.observations import prompt_units
 from long1k.rows import STATUSES, Prediction, Score
 from long1k.statistics.rates import Array
 from long1k.tables import read_manifest, read_table
@@ -77,26 +78,34 @@ class NothingSharedError(DataError):
 def grades_of(cells: Sequence[Cell]) -> Grades | None:
     """Share correct of every (seed, question), over parts and samples; None where there are no grades.
 
-    An output of several parts counts with the share of them that is right.  Questions that some seed has no grades
-    of are left out for all, and counted.
+    An output of several parts counts with the share of them that is right; prompts that share a problem (one set of
+    problems in several orders) are one question.  Questions that some seed has no grades of are left out for all,
+    and counted.
 
     Raises:
         NothingSharedError: no question has grades of every seed.
     """
-    table: dict[tuple[int, str], dict[str, list[float]]] = {}
     statuses = dict.fromkeys(STATUSES, 0)
     lengths: list[int] = []
     cut = 0
+    prompt_of: list[dict[str, str]] = []
+    parts: dict[str, tuple[str, ...]] = {}
     for cell in cells:
-        question_of: dict[str, str] = {}
+        asked_here: dict[str, str] = {}
         for prediction in read_table(cell.predictions, Prediction):
-            question_of[prediction.prediction_id] = prediction.problem_id
+            asked_here[prediction.prediction_id] = prediction.problem_id
+            parts.setdefault(prediction.problem_id, prediction.part_ids)
             lengths.append((prediction.num_thinking_tokens or 0) + (prediction.num_answer_tokens or 0))
             cut += prediction.finish_reason == "length"
+        prompt_of.append(asked_here)
+    question_of = prompt_units(parts)
+    table: dict[tuple[int, str], dict[tuple[str, str], list[float]]] = {}
+    for cell, asked_here in zip(cells, prompt_of, strict=True):
         for score in read_table(cell.scores, Score):
             statuses[score.status] += 1
-            outputs = table.setdefault((cell.seed, question_of[score.prediction_id]), {})
-            outputs.setdefault(score.prediction_id, []).append(float(score.status == "correct"))
+            prompt = asked_here[score.prediction_id]
+            outputs = table.setdefault((cell.seed, question_of[prompt]), {})
+            outputs.setdefault((prompt, score.prediction_id), []).append(float(score.status == "correct"))
     if not table:
         return None
     seeds = sorted({seed for seed, _ in table})

@@ -46,7 +46,7 @@ from long1k.tables import (
 )
 from long1k.tokens import Tokenizer
 
-STAGE = "analyze/2"
+STAGE = "analyze/3"
 FINDINGS = "findings.json"
 
 
