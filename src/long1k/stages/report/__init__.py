@@ -131,6 +131,8 @@ def _made(root: Path, findings: Mapping[str, Any], analysis: Manifest | None) ->
     manifests = {
         name: read_manifest(root / name) for name in sorted(set(folders)) if (root / name / MANIFEST).is_file()
     }
+    # Another page that was written into the run is none of what this one stands on.
+    manifests = {name: made for name, made in manifests.items() if not made.stage.startswith("report")}
     versions: dict[str, set[str]] = {}
     of_all = [*([analysis] if analysis is not None else []), *manifests.values()]
     for manifest in of_all:
