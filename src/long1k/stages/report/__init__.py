@@ -88,7 +88,10 @@ def study_of(root: Path) -> tuple[Manifest | None, dict[str, Any]]:
     if (root / "analyze" / MANIFEST).is_file():
         return read_manifest(root / "analyze"), _findings(root / "analyze" / "findings.json")
     if not recipe and not any(any(root.glob(f"{place}/{MANIFEST}")) for place in ("*", "arms/*/*/*", "base/*")):
-        raise DataError(f"{root} holds no run", "give the folder of a run, e.g. runs/quickstart")
+        raise DataError(
+            f"{root} is not a run (it has no recipe and no finished stage)",
+            "give the folder of a run, e.g. runs/quickstart",
+        )
     said = {key: recipe.get(key) for key in ("name", "description", "notes", "confidence")}
     return None, {**said, "name": said["name"] or root.resolve().name, "data": data_so_far(root)}
 
