@@ -375,10 +375,10 @@ def test_data_only_and_empty_findings(tmp_path: Path) -> None:
 
 
 def test_no_run_or_broken_findings_say_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match="is not a run"):
         report(tmp_path / "report", tmp_path)
     (tmp_path / "analyze").mkdir()
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match="is not a run"):
         report(tmp_path / "report", tmp_path)
     put_findings(tmp_path, {})
     (tmp_path / "analyze" / "findings.json").write_text("[1")

@@ -24,6 +24,7 @@ def benchmark_context(entry: Mapping[str, Any], album: Album) -> dict[str, Any]:
         "over": _USUAL if any(arm["accuracy"].get("over") == _USUAL for arm in arms) else "",
         "law": text.law_words(law) if law else None,
         "law_pooled": f"{law['r2_pooled']:.2f}" if law and text.known(law.get("r2_pooled")) else None,
+        "by_length": any(arm.get("role") == "rung" for arm in arms),
         "ladder": album.add(ladder_figure(entry)),
         "contrast_chart": album.add(contrasts_figure(entry), (HALF,)), "spent": album.add(spent_figure(entry), (HALF,)),
         "shape": laws.law_context(entry, album),

@@ -70,8 +70,8 @@ def ladder_chart(
         panels.append(_rung_panel(alt, benchmark, rungs, law, scale).properties(width=inner, height=height))
     if others:
         alone = narrow or not rungs
-        panel = _other_panel(alt, others, scale, labelled=alone)
         size = {"width": width - 62 if alone else beside, "height": 150 if narrow and rungs else height}
+        panel = _other_panel(alt, others, scale, labelled=alone, width=size["width"])
         panels.append(panel.properties(**size))
     chart: Any = panels[0] if len(panels) == 1 else (alt.vconcat if narrow else alt.hconcat)(*panels, spacing=14)
     if _offered(benchmark):
@@ -256,19 +256,26 @@ def _doublings(lengths: Sequence[float]) -> float:
     return math.log2(max(lengths) / min(lengths))
 
 
-def _other_panel(alt: Any, arms: Sequence[Mapping[str, Any]], scale: Any, labelled: bool) -> Any:
+def _other_panel(alt: Any, arms: Sequence[Mapping[str, Any]], scale: Any, labelled: bool, width: int) -> Any:
     """Arms that have no place on the length axis, side by side."""
     lines = _labels([str(arm["name"]) for arm in arms])
+    longest = max(len(line) for label in lines for line in label.split("\n"))
+    # Names that would run into one another stand aslant, each on one line.
+    slanted = width / (len(lines) + 0.5) < 6.2 * longest
+    shown = "replace(datum.value, /\\n/g, '')" if slanted else "split(datum.value, '\\n')"
+    aslant = {"labelAngle": -40, "labelAlign": "right"} if slanted else {"labelAngle": 0}
     axis = alt.Axis(
-        labelAngle=0, labelExpr="split(datum.value, '\\n')", ticks=False, labelPadding=6, grid=False, labelLimit=200
-    )
-    x = alt.X("arm:N", sort=lines, axis=axis, title="controls and baseline", scale=alt.Scale(padding=0.5))
-    shown = (
+        labelExpr=shown, ticks=False, labelPadding=6, grid=False, labelLimit=130 if slanted else 200, **aslant,
+        labelOverlap=False,
+    )  # fmt: skip
+    title = "controls and baseline" if any(arm.get("role") != "arm" for arm in arms) and not labelled else "arm"
+    x = alt.X("arm:N", sort=lines, axis=axis, title=title, scale=alt.Scale(padding=0.5))
+    ticks = (
         alt.Axis(format=".0%", tickCount=6)
         if labelled
         else alt.Axis(labels=False, ticks=False, domain=False, tickCount=6)
     )
-    y = {"scale": scale, "axis": shown, "title": "accuracy" if labelled else None}
+    y = {"scale": scale, "axis": ticks, "title": "accuracy" if labelled else None}
     return alt.layer(*_marks(alt, arms, x, [{"arm": line} for line in lines], y))
 
 

@@ -98,14 +98,14 @@ def _spent(rows: Sequence[Mapping[str, Any]], width: int) -> Any:
     roles = list(dict.fromkeys(str(row["role"]) for row in rows))
     known_roles = ("rung", "control", "baseline")
     colours = [COLOURS[known_roles.index(role)] if role in known_roles else COLOURS[2] for role in roles]
-    legend = alt.Legend(title=None, orient="bottom") if len(roles) > 1 else None
+    legend = alt.Legend(title=None, orient="bottom") if len(set(colours)) > 1 else None
     top = next((top for top in range(5, 100, 5) if top >= 1.04 * max(r["high"] or r["value"] for r in rows)), 100)
     least, most = min(row["tokens"] for row in rows), max(row["tokens"] for row in rows)
     wide = most > 4 * least
-    room = 2**0.3 if wide else 1.12
-    domain = [least / room, most * room] if wide else [0, most * room]
+    room = 2**0.3 if wide else max(0.15 * (most - least), 0.05 * most)
+    domain = [least / room, most * room] if wide else [max(0.0, least - room), most + room]
     scale = alt.Scale(type="log" if wide else "linear", domain=domain, nice=False, **({"base": 2} if wide else {}))
-    axis = alt.Axis(format=",d", tickCount=6, labelOverlap="greedy")
+    axis = alt.Axis(format=",~g", tickCount=5, labelOverlap="greedy")
     inner, height = width - 70, 250
     base = alt.Chart(data(alt, rows)).encode(
         x=alt.X("tokens:Q", scale=scale, axis=axis, title="mean tokens an output" + (" (log scale)" if wide else "")),

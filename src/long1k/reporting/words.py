@@ -68,7 +68,11 @@ def _chart(rows: Sequence[Mapping[str, Any]], first: str, width: int) -> Any:
         color=alt.Color("more:N", scale=colours, legend=alt.Legend(title="more in", orient="bottom")),
         tooltip=tips(alt, arm="arm", word="word", more="more in", said="log-odds", within="the same questions", p="p"),
     )  # fmt: skip
-    zero = alt.Chart(data(alt, [{"zero": 0}])).mark_rule(color=MUTED, strokeDash=[2, 2]).encode(x=alt.X("zero:Q", **x))
+    zero = (
+        alt.Chart(data(alt, [{"zero": 0}]))
+        .mark_rule(color=MUTED, strokeDash=[2, 2], opacity=0.4)
+        .encode(x=alt.X("zero:Q", **x))
+    )
     bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(
         x=alt.X("low:Q", **x), x2="high:Q"
     )  # fmt: skip

@@ -88,7 +88,10 @@ def study_of(root: Path) -> tuple[Manifest | None, dict[str, Any]]:
     if (root / "analyze" / MANIFEST).is_file():
         return read_manifest(root / "analyze"), _findings(root / "analyze" / "findings.json")
     if not recipe and not any(any(root.glob(f"{place}/{MANIFEST}")) for place in ("*", "arms/*/*/*", "base/*")):
-        raise DataError(f"{root} holds no run", "give the folder of a run, e.g. runs/quickstart")
+        raise DataError(
+            f"{root} is not a run (it has no recipe and no finished stage)",
+            "give the folder of a run, e.g. runs/quickstart",
+        )
     said = {key: recipe.get(key) for key in ("name", "description", "notes", "confidence")}
     return None, {**said, "name": said["name"] or root.resolve().name, "data": data_so_far(root)}
 
@@ -131,6 +134,8 @@ def _made(root: Path, findings: Mapping[str, Any], analysis: Manifest | None) ->
     manifests = {
         name: read_manifest(root / name) for name in sorted(set(folders)) if (root / name / MANIFEST).is_file()
     }
+    # Another page that was written into the run is none of what this one stands on.
+    manifests = {name: made for name, made in manifests.items() if not made.stage.startswith("report")}
     versions: dict[str, set[str]] = {}
     of_all = [*([analysis] if analysis is not None else []), *manifests.values()]
     for manifest in of_all:
