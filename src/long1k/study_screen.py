@@ -26,6 +26,9 @@ _PIECES = 100  # of what is still to be printed at the end; a child that never s
 @contextmanager
 def _quiet_keys(terminal: int) -> Iterator[None]:
     """Ctrl-C is not written as ^C into the middle of the tree; nothing else about the terminal changes."""
+    if not in_front(terminal):
+        yield
+        return
     try:
         before = termios.tcgetattr(terminal)
         quiet = termios.tcgetattr(terminal)
