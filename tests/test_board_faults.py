@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from long1k import study_board
+from long1k import study, study_board
+from long1k.errors import IncompleteError
 from long1k.progress import TELL, doing
 from long1k.recipe import load_recipe
 from long1k.resources import Measured, is_alive
@@ -23,6 +24,7 @@ from long1k.study_layout import Layout
 from long1k.study_state import FILE, Process, RunState, read_state, write_state
 from long1k.study_status import read_status
 from long1k.study_tree import plan_nodes
+from long1k.tables import read_manifest
 
 
 @pytest.fixture
@@ -170,3 +172,13 @@ def test_processes_that_ended_are_forgotten(tmp_path: Path) -> None:
         assert child.pid in found.known
     found.look()
     assert set(found.known) == {os.getpid(), *(one.pid for one in psutil.Process().children(recursive=True))}
+
+
+def test_an_unfinished_run_is_finished_by_running_it(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    unfinished = layout.root / "arms" / "L32" / "seed-0" / "synthesize"
+    unfinished.mkdir(parents=True)
+    (unfinished / "progress.json").write_text('{"stage": "synthesize/1", "fingerprint": "x"}')
+    monkeypatch.setattr(study, "_analyze", lambda *_: read_manifest(unfinished))
+    with pytest.raises(IncompleteError, match="never finished") as told:
+        study.analyze_run(layout.root)
+    assert told.value.mend == f"run long1k run quickstart --runs {layout.root.parent}: it goes on"
