@@ -1,4 +1,7 @@
-"""The picture of a page that README shows.  python scripts/take_screenshot.py runs/quickstart/report/report.html docs/page.png"""
+"""The picture of a page that README shows.
+
+python scripts/take_screenshot.py runs/quickstart/report/report.html docs/page.png
+"""
 
 from __future__ import annotations
 
