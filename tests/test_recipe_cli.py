@@ -184,6 +184,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "unknown source": (lambda r: r["sources"]["one"].update(type="jsonll"), r"unknown source 'jsonll'[\s\S]*did you mean 'jsonl'\?"),
     "unknown benchmark": (lambda r: r["benchmarks"]["single"].update(type="math50"), r"did you mean 'math500'\?"),
     "outside source": (lambda r: r["sources"]["one"].update(type="no_such_module:X"), r"cannot load source[\s\S]*PYTHONPATH"),
+    "outside class": (lambda r: r["sources"]["one"].update(type="long1k.errors:RecipeErorr"), r"cannot load source[\s\S]*classes of .*RecipeError"),
     "wrong type": (lambda r: r["sources"]["one"].update(count="many"), r"count: Input should be a valid integer.*'many'"),
     "arm's training": (lambda r: r["arms"][1].update(train={"stpes": 1}), r"did you mean 'steps'\?"),
 }  # fmt: skip
@@ -470,6 +471,7 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
     "out is foreign": ("collect {rows} --tokenizer package:micro -o {photos}", 1, "holds files that this program did not make"),
     "no tokenizer": ("collect {rows} -o {out}", 2, "collect needs --tokenizer"),
     "no such tokenizer": ("collect {rows} --tokenizer nowhere -o {out}", 1, "no tokenizer folder nowhere"),
+    "packaged tokenizer's bare name": ("collect {rows} --tokenizer micro -o {out}", 1, "did you mean package:micro?"),
     "no packaged tokenizer": ("collect {rows} --tokenizer package:x -o {out}", 1, "packaged tokenizers: micro"),
     "wrong verify": ("collect {rows} --tokenizer package:micro --verify maybe -o {out}", 2, "verify: Input should be 'drop'"),
     "wrong field": ("collect {rows} --tokenizer package:micro --field quest=x -o {out}", 2, "unknown field"),
