@@ -552,6 +552,24 @@ def test_more_mistakes_give_no_traceback(mistake: str, world: dict[str, Path], l
     assert ran.code in ((0,) if mistake == "choice grader" else (1, 2))
 
 
+def test_a_first_try_that_used_no_row_does_not_stand_in_the_way(long1k: Run, tmp_path: Path) -> None:
+    mine, out = tmp_path / "mine.jsonl", tmp_path / "pool"
+    rows = [{"Frage": f"{s}⊕b", "answer": "c", "thinking": f"{s}⊕b=c.", "solution": "\\boxed{c}"} for s in "abc"]
+    collect = ("collect", mine, "--tokenizer", "package:micro", "--out", out)
+    mine.write_text("question: 2\n", encoding="utf-8")
+    ran = long1k(*collect)
+    assert (ran.code, "these lines are no JSON" in ran.err) == (1, True)
+    mine.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    ran = long1k(*collect)
+    assert (ran.code, "--field question=NAME" in ran.err) == (1, True)
+    assert "row 1 of 3 rejected; the next: --row 2" in long1k("show", out, "--rejected", "--row", 1).out
+    assert "row 2 of 3 rejected\n" in long1k("show", out, "--rejected", "--row", 2).out
+    assert long1k(*collect, "--field", "question=Frage").code == 0
+    assert read_manifest(out).rows_out == 3
+    ran = long1k(*collect, "--field", "question=thinking")
+    assert (ran.code, "finished result of collect" in ran.err) == (1, True)
+
+
 def test_every_file_gets_a_name_of_its_own() -> None:
     assert len(cli_pool._names(["a.jsonl", "a-2.jsonl", "x/a.jsonl"])) == 3
 
