@@ -246,6 +246,18 @@ def test_flips_of_both_ways_and_of_several_samples(tmp_path: Path) -> None:
     assert (len(turned), effect["mcnemar"]) == (17, None)
 
 
+def test_half_right_is_neither_way(tmp_path: Path) -> None:
+    """From half to wrong is no turn, nor from half to right: else a tie would count in one direction only."""
+    a = cell(tmp_path / "a", lambda at, n: n == 0 or at < 10, samples=2)
+    b = cell(tmp_path / "b", lambda at, n: at == 20 or (at < 12 and n == 0), samples=2)
+    (effect,) = effects([([a], [b])])
+    assert effect["turned"] == []
+    c = cell(tmp_path / "c", lambda at, n: at >= 39, samples=2)
+    (effect,) = effects([([a], [c])])
+    assert {row["turned"] for row in effect["turned"]} == {"wrong"}
+    assert len(effect["turned"]) == 10
+
+
 def test_outputs_that_always_agree_are_one_verdict_a_question(tmp_path: Path) -> None:
     """As in a study's tables: nothing varies, and Tango's interval still says how large a difference could be."""
     same = [cell(tmp_path / side, lambda at, n: at % 2 == 0, samples=4) for side in "ab"]

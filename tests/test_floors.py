@@ -192,6 +192,7 @@ def test_the_ground_floor_imports_no_room() -> None:
     ground = (
         "errors", "rows", "tables", "tokens", "chat", "thinking", "jsonlines", "files", "readers", "chunks", "parquet",
         "plugins", "progress", "micro", "loops", "hub", "labels", "templates", "paper", "resources", "captured", "wide",
+        "run_names",
     )  # fmt: skip
     assert set(ground) <= {_room(module) for module in GRAPH}
     found = {

@@ -430,6 +430,17 @@ def test_what_cannot_be_made_is_said_with_the_reachable_range(
     assert not (tmp_path / "out" / MANIFEST).exists()
 
 
+def test_between_two_lengths_the_nearest_are_named(make_pool: MakePool, tmp_path: Path) -> None:
+    folder = tmp_path / "pool"
+    make_pool(folder, [trace for trace in _micro_traces() if trace.num_thinking_tokens == 12])
+    with pytest.raises(InfeasibleError, match=r"the nearest are about \d+ and \d+") as caught:
+        _synthesize(tmp_path / "out", folder, target=30, num_problems=(1, 3), tolerance=0.0)
+    below, above = map(int, str(caught.value).split("nearest are about ")[1].split("\n")[0].split(" and "))
+    assert below < 30 < above
+    for target in (below, above):
+        assert _synthesize(tmp_path / str(target), folder, target=target, samples=2, tolerance=0.0, num_problems=(1, 3))
+
+
 def test_the_reachable_range_is_true(pool: Path, tmp_path: Path) -> None:
     with pytest.raises(InfeasibleError) as caught:
         _synthesize(tmp_path / "out", pool, target=5000, num_problems=(2, 2))

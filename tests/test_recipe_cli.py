@@ -184,6 +184,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "unknown source": (lambda r: r["sources"]["one"].update(type="jsonll"), r"unknown source 'jsonll'[\s\S]*did you mean 'jsonl'\?"),
     "unknown benchmark": (lambda r: r["benchmarks"]["single"].update(type="math50"), r"did you mean 'math500'\?"),
     "outside source": (lambda r: r["sources"]["one"].update(type="no_such_module:X"), r"cannot load source[\s\S]*PYTHONPATH"),
+    "outside class": (lambda r: r["sources"]["one"].update(type="long1k.errors:RecipeErorr"), r"cannot load source[\s\S]*classes of .*RecipeError"),
     "wrong type": (lambda r: r["sources"]["one"].update(count="many"), r"count: Input should be a valid integer.*'many'"),
     "arm's training": (lambda r: r["arms"][1].update(train={"stpes": 1}), r"did you mean 'steps'\?"),
 }  # fmt: skip
@@ -470,6 +471,7 @@ MISTAKES: dict[str, tuple[str, int, str]] = {
     "out is foreign": ("collect {rows} --tokenizer package:micro -o {photos}", 1, "holds files that this program did not make"),
     "no tokenizer": ("collect {rows} -o {out}", 2, "collect needs --tokenizer"),
     "no such tokenizer": ("collect {rows} --tokenizer nowhere -o {out}", 1, "no tokenizer folder nowhere"),
+    "packaged tokenizer's bare name": ("collect {rows} --tokenizer micro -o {out}", 1, "did you mean package:micro?"),
     "no packaged tokenizer": ("collect {rows} --tokenizer package:x -o {out}", 1, "packaged tokenizers: micro"),
     "wrong verify": ("collect {rows} --tokenizer package:micro --verify maybe -o {out}", 2, "verify: Input should be 'drop'"),
     "wrong field": ("collect {rows} --tokenizer package:micro --field quest=x -o {out}", 2, "unknown field"),
@@ -548,6 +550,24 @@ def test_more_mistakes_give_no_traceback(mistake: str, world: dict[str, Path], l
     (world["pool"] / "rejected.parquet").unlink()
     ran = long1k(*(word.format(**world) for word in DEFECTS[mistake].split()))
     assert ran.code in ((0,) if mistake == "choice grader" else (1, 2))
+
+
+def test_a_first_try_that_used_no_row_does_not_stand_in_the_way(long1k: Run, tmp_path: Path) -> None:
+    mine, out = tmp_path / "mine.jsonl", tmp_path / "pool"
+    rows = [{"Frage": f"{s}⊕b", "answer": "c", "thinking": f"{s}⊕b=c.", "solution": "\\boxed{c}"} for s in "abc"]
+    collect = ("collect", mine, "--tokenizer", "package:micro", "--out", out)
+    mine.write_text("question: 2\n", encoding="utf-8")
+    ran = long1k(*collect)
+    assert (ran.code, "these lines are no JSON" in ran.err) == (1, True)
+    mine.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    ran = long1k(*collect)
+    assert (ran.code, "--field question=NAME" in ran.err) == (1, True)
+    assert "row 1 of 3 rejected; the next: --row 2" in long1k("show", out, "--rejected", "--row", 1).out
+    assert "row 2 of 3 rejected\n" in long1k("show", out, "--rejected", "--row", 2).out
+    assert long1k(*collect, "--field", "question=Frage").code == 0
+    assert read_manifest(out).rows_out == 3
+    ran = long1k(*collect, "--field", "question=thinking")
+    assert (ran.code, "finished result of collect" in ran.err) == (1, True)
 
 
 def test_every_file_gets_a_name_of_its_own() -> None:

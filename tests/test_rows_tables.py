@@ -492,6 +492,19 @@ def test_a_finished_result_is_kept_where_folders_are_named_by_hand(tmp_path: Pat
     assert not (tmp_path / "out" / MANIFEST).exists()
 
 
+def test_a_finished_result_without_a_row_is_not_worth_keeping(tmp_path: Path) -> None:
+    """The first try of one's own data often maps no field; the mended command goes into the same folder."""
+    writer = _writer(tmp_path / "out")
+    writer.write_part(0, [], [_reject(0)])
+    assert writer.commit(1).rows_out == 0
+    before = keep_finished.set(True)
+    try:
+        _writer(tmp_path / "out", {"a": 2})
+        assert not (tmp_path / "out" / MANIFEST).exists()
+    finally:
+        keep_finished.reset(before)
+
+
 def test_what_failed_while_it_was_written_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "kept.json"
     write_atomic(path, b"old")

@@ -374,6 +374,16 @@ def status(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
+def test_the_command_that_goes_on_can_be_copied(layout: Layout) -> None:
+    long = "long1k run quickstart --set name=quickstart " + " ".join(f"--set train.steps={n}" for n in range(100, 110))
+    nodes = plan_nodes(layout)
+    state = state_of(replace(Process.this(), pid=2**30, command=long, folder=str(Path.cwd())))
+    write_state(layout.root, state, nodes, None)
+    code, text = status(str(layout.root))
+    assert code == 3
+    assert text.splitlines()[-1] == f"What is finished is kept; go on with:  {long}"
+
+
 def test_the_command_says_how_to_go_on(layout: Layout) -> None:
     finish_all(layout, but="score")
     code, text = status(str(layout.root))

@@ -101,6 +101,7 @@ def _mend(rejected: Mapping[str, int]) -> str:
         "no_gold": "name the column of gold answers with --field answer=NAME, or do without: --verify keep",
         "unclosed_thinking": "do without thinking tags: --tags auto",
         "wrong_answer": "keep wrong answers, marked as such: --verify mark",
+        "malformed_json": "these lines are no JSON: mend them, or name the file by what it is (.csv, .parquet)",
     }
     return helps.get(most, "map fields with --field question=NAME")
 

@@ -51,9 +51,10 @@ def _run(folder: Path) -> Path:
         DataError: there is no such folder.
     """
     from long1k.errors import DataError
+    from long1k.run_names import meant
 
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}", "give the folder of a run, e.g. runs/quickstart")
+        raise DataError(f"there is no folder {folder}", meant(folder, "give the folder of a run, e.g. runs/quickstart"))
     return folder
 
 

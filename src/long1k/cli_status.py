@@ -56,6 +56,11 @@ def add_commands(app: typer.Typer) -> None:
             found = _watched(root, found, interval, whole)
         else:
             _console().print(_drawn(found, None, whole))
+        if found.go_on is not None and not as_json:
+            from rich.text import Text
+
+            # Never broken by us: a command of two lines cannot be copied into a shell.
+            _console().print(Text(f"What is finished is kept; go on with:  {found.go_on}"), soft_wrap=True)
         if found.life not in ("finished", "running"):
             raise typer.Exit(UNFINISHED)
 
@@ -113,8 +118,6 @@ def _drawn(found: Status, height: int | None, whole: bool) -> RenderableType:
         said.append(f"Its process ({state.process.pid}) is gone without a word: killed, or out of memory.")
     if state is not None and state.message and found.life == "failed":
         said.append(f"It failed: {state.message}")
-    if found.go_on is not None:
-        said.append(f"What is finished is kept; go on with:  {found.go_on}")
     below = [
         Text("\n".join(textwrap.wrap(clean(text), WIDTH, break_long_words=False, break_on_hyphens=False)))
         for text in said

@@ -14,6 +14,7 @@ from typing import Any
 from long1k.errors import DataError
 from long1k.provenance import stage_of
 from long1k.rows import canonical_json
+from long1k.run_names import meant
 from long1k.scored import graded_predictions
 from long1k.tables import MANIFEST, Manifest, leaves, read_json, read_manifest
 
@@ -46,7 +47,8 @@ def tables_of(folder: Path) -> Side:
         DataError: there is no table, or there are several runs.
     """
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}", "give a run, an arm's folder in one, or a folder made by score")
+        mend = meant(folder, "give a run, an arm's folder in one, or a folder made by score")
+        raise DataError(f"there is no folder {folder}", mend)
     one_run(folder)
     if (folder / MANIFEST).is_file():
         stage = stage_of(read_manifest(folder))

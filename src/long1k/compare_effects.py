@@ -48,7 +48,8 @@ def effects(
     Interval and test are those of a study's findings: paired by question, each side's training seeds its own. Problems
     that stood in one prompt, on either side, are one observation, and then ``questions`` counts problems,
     ``observations`` prompts. With one verdict a question the interval is Tango's, and ``mcnemar`` holds the
-    mid-p and the exact p. A question has turned if most of its outputs were right on one side, and not on the other.
+    mid-p and the exact p. A question has turned if most of its outputs were right on one side, and most wrong on the
+    other; half of them is neither.
     Where several graders read the same outputs, the first by name counts.
 
     Args:
@@ -151,7 +152,7 @@ def _effect(benchmark: str, one: str, other: str, a: _Cell, b: _Cell, confidence
         {"question_id": name, "a": float(rate_a[at]), "b": float(rate_b[at]),
          "turned": "right" if rate_b[at] > rate_a[at] else "wrong", "question": " ".join(a.texts[name].split())[:200]}
         for at, name in enumerate(questions)
-        if (rate_a[at] > 0.5) != (rate_b[at] > 0.5)
+        if (rate_a[at] - 0.5) * (rate_b[at] - 0.5) < 0
     ]  # fmt: skip
     turned.sort(key=lambda row: (str(row["turned"]), -abs(float(row["a"]) - float(row["b"])), str(row["question_id"])))
     return base | {

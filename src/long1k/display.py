@@ -63,6 +63,10 @@ def show_row(
             )
         rows = [one for one in rows if reason in (None, one.reason)]
         found: Any = _pick(rows, row, row_id, "source_row", folder)
+        if row_id is None and len(rows) > 1:
+            why = f" as {reason}" if reason else ""
+            more = f"; the next: --row {row + 1}" if row + 1 < len(rows) else ""
+            console.print(Text(f"row {row:,} of {len(rows):,} rejected{why}{more}", style="dim"))
         _print_fields(console, found, full)
         return
     if packing is not None:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import re
+import sys
 import traceback
 from collections.abc import Mapping
 from typing import Annotated, Any, get_args, get_origin
@@ -74,7 +75,11 @@ def load_plugin(name: str, known: Mapping[str, str], kind: str) -> Any:
     except (ImportError, AttributeError) as error:
         if target != name:
             raise
-        raise RecipeError(f"cannot load {kind} '{name}': {error}", "check the module is on PYTHONPATH") from None
+        mend = "check the module is on PYTHONPATH"
+        if (there := sys.modules.get(module)) is not None:
+            classes = [one for one, held in vars(there).items() if isinstance(held, type) and held.__module__ == module]
+            mend = f"classes of {there.__file__ or module}: {', '.join(classes) or 'none'}"
+        raise RecipeError(f"cannot load {kind} '{name}': {error}", mend) from None
     except Exception as error:  # the module is there, and fails as it is imported
         if target != name:
             raise

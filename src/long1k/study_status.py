@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from long1k.errors import DataError
 from long1k.recipe import RECIPES, Recipe
 from long1k.resources import Resources
+from long1k.run_names import meant
 from long1k.study_layout import Layout
 from long1k.study_state import FILE, RunState, read_state
 from long1k.study_tree import FINISHED, Estimate, Node, estimate, look, plan_nodes
@@ -118,7 +119,8 @@ def _recipe(root: Path) -> Recipe:
     path = root / _RECIPE
     if not root.is_dir():
         raise DataError(
-            f"there is no folder {root}", "check the path; without one, the newest run below runs/ is taken"
+            f"there is no folder {root}",
+            meant(root, "check the path; without one, the newest run below runs/ is taken"),
         )
     if not path.is_file():
         raise DataError(f"{root} is not a run (it has no {_RECIPE})", "give runs/<recipe name>")

@@ -204,5 +204,7 @@ def load_tokenizer(spec: str) -> Tokenizer:
         return Tokenizer(folder)
     folder = Path(spec).expanduser()
     if not folder.is_dir():
-        raise DataError(f"no tokenizer folder {spec}", "give a folder that holds tokenizer.json")
+        packaged = f"package:{spec}" if (ASSETS / "tokenizers" / spec).is_dir() else None
+        hint = f"did you mean {packaged}? " if packaged else ""
+        raise DataError(f"no tokenizer folder {spec}", f"{hint}give a folder that holds tokenizer.json")
     return Tokenizer(folder)

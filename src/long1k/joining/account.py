@@ -62,6 +62,20 @@ def why_short(group: Group) -> str:
     return reason
 
 
+def _nearest(pool: Lengths, group: Group, most: int) -> str:
+    """Of a length between those that can be made: the next shorter and the next longer one."""
+    low, high = group.bounds()
+    reach = [
+        (pool.shortest(n) + group.overhead(n), pool.longest(n) + group.overhead(n))
+        for n in range(group.spec.parts[0], most + 1)
+    ]
+    below = [longest for _, longest in reach if longest < low]
+    above = [shortest for shortest, _ in reach if shortest > high]
+    if not below or not above or len(below) + len(above) < len(reach):
+        return ""
+    return f"; the nearest are about {max(below):,} and {min(above):,}"
+
+
 def _why_short(group: Group) -> str:
     spec, made, columns = group.spec, len(group.samples), group.columns
     if not len(columns):
@@ -93,7 +107,7 @@ def _why_short(group: Group) -> str:
         if not able:
             return (
                 f"the pool's {len(pool):,} traces make samples of about {shortest:,} to {longest:,} tokens "
-                f"from {least} to {most} problems"
+                f"from {least} to {most} problems{_nearest(pool, group, most)}"
             )
         if most == 1:
             return f"{able:,} of {len(pool):,} usable traces have such a length, each used once at most"

@@ -69,7 +69,9 @@ def begin(
         raise DataError(f"{folder} holds the result of {str(owner).split('/')[0]}", "name an empty or a new folder")
     found = read_json(manifest) or known
     if found.get("fingerprint") not in (None, wanted):
-        finished = "config" in found and manifest.is_file()
+        # Where no row could be used, there is nothing to keep: the settings are mended, and given again.
+        empty = bool(found.get("rows_in")) and not found.get("rows_out")
+        finished = "config" in found and manifest.is_file() and not empty
         differing = changes(found, config, inputs)
         if found.get("stage") != stage:
             differing.insert(0, f"stage: {found.get('stage')} → {stage}")

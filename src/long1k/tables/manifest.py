@@ -10,6 +10,7 @@ from typing import Any
 
 from long1k.errors import DataError, IncompleteError
 from long1k.rows import SCHEMA_VERSION, canonical_json
+from long1k.run_names import meant
 from long1k.tables.digests import digest_json
 from long1k.tables.disk import read_json, write_atomic
 
@@ -57,7 +58,7 @@ def read_manifest(folder: Path) -> Manifest:
         IncompleteError: it has no manifest: the stage that makes it was never finished.
     """
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}", "check the path, or run the stage that makes it")
+        raise DataError(f"there is no folder {folder}", meant(folder, "check the path, or run the stage that makes it"))
     path = folder / MANIFEST
     if not path.is_file():
         stage = str(read_json(folder / PROGRESS).get("stage") or "").split("/")[0]
