@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from browser import opened
 from long1k.cli import app
+from long1k.errors import EngineError
+from long1k.locks import locked
 from long1k.reporting.figures import DPI, Album, Figure, csv_of, slug
 from long1k.reporting.losses import read_losses, thinned
 from long1k.reporting.several import labels
@@ -114,6 +116,17 @@ def test_names_of_figures_are_safe_and_their_own() -> None:
     assert [one["name"] for one in added if one] == ["same", "same-again"]
 
 
+def test_the_folder_of_figures_holds_them_alone(tmp_path: Path) -> None:
+    still = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9" viewBox="0 0 9 9"/>'
+    album = Album([Figure("one", "words", lambda width: width, [], width=1, stills={1: still})])
+    (tmp_path / "figures").mkdir()
+    for left in ("old.svg", ".one.svg.77.tmp"):  # by a writing that was killed
+        (tmp_path / "figures" / left).write_text("half")
+    written = album.write(tmp_path)
+    assert sorted((tmp_path / "figures").iterdir()) == sorted(written)
+    assert {path.suffix for path in written} == {".svg", ".png", ".pdf", ".csv"}
+
+
 def test_losses_are_thinned_by_their_means_and_a_torn_line_ends_them(tmp_path: Path) -> None:
     lines = [json.dumps({"step": step, "loss": float(step % 2)}) for step in range(1, 201)]
     (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 201, "lo']))
@@ -176,5 +189,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert (tmp_path / "mail" / "report.html").is_file()
     assert max(len(line.replace(str(tmp_path), "")) for line in done.output.splitlines()) <= 100
+    with locked(tmp_path / "two", "--runs"):  # as a run does while it works
+        refused = runner.invoke(app, ["report", str(tmp_path / "two")])
+        assert isinstance(refused.exception, EngineError)
+        assert runner.invoke(app, ["report", str(tmp_path / "two"), "--out", str(tmp_path / "mail")]).exit_code == 0
     for wrong in ([str(tmp_path / "none")], [str(tmp_path / "two"), str(tmp_path / "two")]):
         assert runner.invoke(app, ["report", *wrong]).exit_code != 0

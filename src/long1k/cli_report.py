@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +24,7 @@ def report(
 
     A run that is not finished has a page, too: it shows what is there, and says what is missing.
     """
+    from long1k.locks import locked
     from long1k.stages.report import report as one_page
 
     folders = [_run(folder) for folder in run_folders]
@@ -31,7 +34,10 @@ def report(
         raise DataError("one run is named twice", "name each run once")
     if len(folders) == 1:
         place = out or folders[0] / "report"
-        made = one_page(place, folders[0], _planned(folders[0]))
+        # A run writes its page at its end: not at the same time as this.
+        alone = locked(folders[0], "--out") if out is None and os.access(folders[0], os.W_OK) else nullcontext()
+        with alone:
+            made = one_page(place, folders[0], _planned(folders[0]))
     else:
         from long1k.stages.report.several import report_several
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,10 +119,14 @@ class Album:
         return packed_block("figures-data", made)
 
     def write(self, out: Path) -> list[Path]:
-        """Write every figure as SVG, PNG and PDF with its data as CSV; the paths, equal bytes for equal figures."""
+        """Write every figure as SVG, PNG and PDF with its data as CSV; the paths, equal bytes for equal figures.
+
+        The folder of the figures holds nothing else afterwards.
+        """
         import vl_convert as vlc
 
         folder = out / self.folder
+        shutil.rmtree(folder, ignore_errors=True)  # what a writing that was killed left there
         if self.figures:
             folder.mkdir(parents=True, exist_ok=True)
         written = []
