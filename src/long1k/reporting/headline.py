@@ -39,7 +39,7 @@ def headline(entry: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
     else:
         line, others = _comparison(entry, lines)
         if others:
-            line = f"{line.removesuffix('.')}; the first of {others} comparisons of arms"
+            line = f"{line} This is the first of {others} comparisons of arms"
     shown = f"On {name}, {line.removeprefix(f'{name}: ')}" if line.startswith(f"{name}: ") else line
     return text.unbroken(shown if shown.endswith(".") else f"{shown}.")
 
@@ -77,7 +77,11 @@ def _decisive(
         for contrast in contrasts:
             for control, other, turned in ((contrast["b"], contrast["a"], False), (contrast["a"], contrast["b"], True)):
                 arm = arms.get(control, {})
-                if arm.get("kind") == kind and arm.get("of") == other and text.known(contrast["difference"]["estimate"]):
+                if (
+                    arm.get("kind") == kind
+                    and arm.get("of") == other
+                    and text.known(contrast["difference"]["estimate"])
+                ):
                     met.append(((arms.get(other) or {}).get("target_tokens") or 0, contrast, turned))
         if met:
             _, contrast, turned = max(met, key=lambda one: one[0])
