@@ -40,6 +40,11 @@ def headline(entry: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
         line, others = _comparison(entry, lines)
         if others:
             line = f"{line} This is the first of {others} comparisons of arms"
+    budgets = findings.get("budgets") or {}
+    if str(budgets.get("of")) == name and budgets.get("verdict"):
+        # Trained on long samples, or made to think as long: where that was asked, it is what decides.
+        asked = str(budgets["verdict"][0]).removeprefix(f"{name}: ")
+        line = f"{line.removesuffix('.')}. {asked[:1].upper()}{asked[1:]}"
     shown = f"On {name}, {line.removeprefix(f'{name}: ')}" if line.startswith(f"{name}: ") else line
     return text.unbroken(shown if shown.endswith(".") else f"{shown}.")
 
