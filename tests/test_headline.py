@@ -93,6 +93,18 @@ def test_without_a_law_the_first_comparison_of_arms_leads() -> None:
     assert headlines({}) == ([], 0)
 
 
+def test_the_comparison_at_equal_tokens_leads_where_it_was_asked() -> None:
+    entry = {"benchmark": "bench", "arms": ARMS, "law": {"slope": FLAT}, "contrasts": [], "verdict": [NONE]}
+    other = {**entry, "benchmark": "think-6", "verdict": [NONE.replace("bench", "think-6")]}
+    asked = "bench: at 9 tokens an output, L128 by itself against L32 under a budget: L128 is higher (+2.0 points)."
+    findings = {"benchmarks": [entry, other], "budgets": {"of": "bench", "verdict": [asked]}, "verdict": [NONE, asked]}
+    (line,), left = headlines(findings)
+    assert (line.replace("\u00a0", " ").endswith("R² 0.10). At 9 tokens an output, L128 by itself against L32 under a budget: L128 is higher (+2.0 points)."), left) == (True, 1)  # fmt: skip
+    first = verdict_groups(findings)[0]
+    assert first["name"] == "Training length against tokens at inference, on bench"
+    assert first["lines"][0][0] == "At 9 tokens an output, L128 by itself against L32 under a budget"
+
+
 def test_what_is_said_of_the_law_stands_behind_the_main_sentences() -> None:
     lines = [
         HIGHER,

@@ -17,7 +17,13 @@ _CONTROLS = {
 
 def headlines(findings: Mapping[str, Any]) -> tuple[list[str], int]:
     """One sentence for each of the first benchmarks, and how many benchmarks are left out."""
-    said = [line for entry in findings.get("benchmarks") or [] if (line := headline(entry, findings))]
+    found = [(entry, line) for entry in findings.get("benchmarks") or [] if (line := headline(entry, findings))]
+    # Benchmarks that are the same questions under a budget speak in the comparison at equal tokens.
+    of = (findings.get("budgets") or {}).get("of")
+    led = [line for entry, line in found if entry.get("benchmark") == of]
+    if led:
+        return led, len(found) - len(led)
+    said = [line for _, line in found]
     if not said:
         said = [text.unbroken(str(line)) for line in (findings.get("verdict") or [])[:1]]
     return said[:_SHOWN], len(said[_SHOWN:])

@@ -97,10 +97,10 @@ def verdict_groups(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
     budgets = [line for one in (findings.get("budgets") or {}).get("verdict") or [] if (line := str(one)) in rest]
     if budgets:
         rest = [line for line in rest if line not in budgets]
-        of = str((findings.get("budgets") or {}).get("of"))
-        short = [line.removeprefix(f"{of}: ") for line in budgets]
-        shown = [_about(f"{line[:1].upper()}{line[1:]}") for line in short]
-        groups.insert(0, {"name": f"Training length against tokens at inference, on {of}", "lines": shown, "more": []})
+        on = str((findings.get("budgets") or {}).get("of"))
+        told = [line.removeprefix(f"{on}: ") for line in budgets]
+        shown = [_about(f"{line[:1].upper()}{line[1:]}") for line in told]
+        groups.insert(0, {"name": f"Training length against tokens at inference, on {on}", "lines": shown, "more": []})
     if rest:
         title = "Data and published outputs" if groups else "Verdict"
         groups.append({"name": title, "lines": [("", text.unbroken(line)) for line in rest], "more": []})
