@@ -24,8 +24,20 @@ COMMANDS = (
     ("--help",),
     ("paper",),
     ("plan", "quickstart", "--gpus", "1xH100-80"),
-    ("status", "--help"),
+    ("run", "small.yaml", "--workers", "1"),
+    ("report", "runs/small", "--out", "page"),
+    ("status", "runs/small"),
 )
+# A study of data alone, from collecting to the page.
+RECIPE = """
+name: small
+tokenizer: package:micro
+sources:
+  micro: {type: micro, count: 300}
+arms:
+  - {kind: ladder, targets: [32, 65], samples: 4, num_problems: [1, 2], layout: turns, linkers: micro}
+train: null
+"""
 
 
 def run(*command: str, cwd: Path = PROJECT) -> str:
@@ -90,12 +102,15 @@ def check_installed(wheel: Path, work: Path, pip_flags: list[str]) -> None:
     """Install into an environment of its own, and run commands that need no extra."""
     venv, empty = work / "venv", work / "empty"
     empty.mkdir()
+    (empty / "small.yaml").write_text(RECIPE, encoding="utf-8")
     run("sh", str(PROJECT / "scripts" / "make-venv.sh"), str(venv))
     pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pip_flags]
     run(*pip, "-c", str(PROJECT / "constraints.txt"), str(wheel))
     for words in COMMANDS:
         printed = run(str(venv / "bin" / "long1k"), *words, cwd=empty)
         print(f"long1k {' '.join(words)}: {len(printed.splitlines())} lines")
+    if not (empty / "page" / "report.html").is_file():
+        sys.exit("error: report wrote no page")
     code = "import importlib.util as u; print([n for n in ('torch', 'transformers', 'ray') if u.find_spec(n)])"
     if run(str(venv / "bin" / "python"), "-c", code, cwd=empty).strip() != "[]":
         sys.exit("error: an optional package was installed without its extra")

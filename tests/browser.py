@@ -76,17 +76,24 @@ _running: dict[str, Any] = {}
 
 def _browser() -> Browser:
     if not _running:
+        path = chromium()  # before the driver is started: it may start one of its own to ask
         playwright: Playwright = sync_playwright().start()
-        _running["playwright"] = playwright
-        _running["browser"] = playwright.chromium.launch(executable_path=chromium(), args=list(_FLAGS))
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
+        except BaseException:
+            playwright.stop()
+            raise
+        _running.update(playwright=playwright, browser=browser)
     return _running["browser"]
 
 
 def stop_browser() -> None:
     """End the browser of this process, if one runs."""
     if _running:
-        _running.pop("browser").close()
-        _running.pop("playwright").stop()
+        try:
+            _running.pop("browser").close()
+        finally:
+            _running.pop("playwright").stop()
 
 
 @contextmanager

@@ -80,6 +80,10 @@ def test_without_a_control_the_sentence_says_so() -> None:
         "; whether their length did it or the tokens that come with it, no arm here can tell."
     )
     assert said(NONE, FLAT).endswith("R² 0.10).")
+    small = " It could have seen 2.9 points a doubling (power 80 %)."
+    control = contrast("L128", "tokens-of-L128", span(0.1, 0.04, 0.17))
+    line = said(NONE + small, FLAT, control)
+    assert line.endswith(f"; more than as many tokens in short samples (+10.0 points [+4.0, +17.0]).{small}")
 
 
 def test_without_a_law_the_first_comparison_of_arms_leads() -> None:

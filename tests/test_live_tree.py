@@ -123,19 +123,19 @@ def test_a_tree_is_drawn_and_prints_stand_above_it(started: Terminal, tmp_path: 
         time.sleep(0.05)
     (tmp_path / "go").touch()
     assert started.wait() == 0, started.plain
-    above = started.plain.partition("100 stages")[0]
-    assert above.count("printed by a library") == 1  # once, and without the colours that it came with
-    assert above.count("written below Python") == 1
+    assert started.plain.count("printed by a library") == 1  # once, and without the colours that it came with
+    assert started.plain.count("written below Python") == 1
+    assert started.plain.index("written below Python") < started.plain.rindex("noisy  finished")
     assert "\x1b[31mlibrary" not in started.text
     tree = started.last("noisy  finished")
     assert [line.strip("├└│─ \xa0").split("  ")[0] for line in tree.splitlines()[:6]] == [
         "noisy", "collect", "arms", "L32", "L65", "analyze",
     ]  # fmt: skip
-    assert "collect  done · 0:0" in tree or "collect  done · 0:1" in tree
+    assert re.search(r"collect  done · [0-9:]+ · ", tree)
     assert "running" not in tree.split("Verdict")[0]
     assert "300 rows in" in tree
     assert "[   " not in started.plain  # the lines of a run without a tree
-    assert started.text.count("\x1b[?25l") == started.text.count("\x1b[?25h") == 1  # the cursor is there again
+    assert "\x1b[?25l" not in started.text  # the cursor is never hidden: a killed run could not show it again
     assert not (tmp_path / "runs" / "noisy" / ".state.json").exists()
 
 

@@ -125,6 +125,11 @@ def test_only_optional_fields_are_nullable(row_type: Any) -> None:
     assert {field.name for field in schema_of(row_type) if field.nullable} == optional
 
 
+def test_a_table_of_another_version_is_a_sentence() -> None:
+    with pytest.raises(DataError, match="no column 'example_id'"):
+        from_dict({"prompt": []}, Example)
+
+
 @pytest.mark.parametrize("row_type", ROW_TYPES)
 def test_rows_are_immutable(row_type: Any) -> None:
     values = dict.fromkeys(typing.get_type_hints(row_type))

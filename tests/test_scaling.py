@@ -418,3 +418,19 @@ def test_a_turn_through_points_is_found_or_left_open() -> None:
     assert rising.slope_last[0] == pytest.approx(0.1)
     with pytest.raises(ValueError, match="four different places"):
         find_turn([1, 2, 3], [0.1, 0.2, 0.3], 30)
+
+
+# --- what a slope could have been seen by --------------------------------------------------------------------
+
+
+def test_a_true_slope_as_large_as_could_be_seen_is_found_four_times_in_five() -> None:
+    flat = np.full(4, 0.5)
+    least = np.mean([fit_law(LENGTHS[:4], grades(flat, seed=at), num_draws=0).could_see for at in range(40)])
+    steps = np.log2(LENGTHS[:4] / LENGTHS[0])
+    laws = [fit_law(LENGTHS[:4], grades(flat + least * steps, seed=at), num_draws=0) for at in range(300)]
+    found = np.mean([law.slope.excludes(0.0) for law in laws])
+    assert found == pytest.approx(0.8, abs=0.07)
+
+
+def test_without_an_interval_nothing_could_be_seen() -> None:
+    assert fit_law(LENGTHS[:3], np.ones((3, 2, 20))).could_see is None

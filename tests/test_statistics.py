@@ -270,6 +270,14 @@ def test_the_verdict_on_length_follows_from_the_interval(
     assert unsaid not in line
 
 
+def test_a_slope_that_is_not_found_says_how_small_a_one_would_have_been() -> None:
+    law = _law(_interval(0.03, -0.01, 0.07)) | {"could_see": 0.057}
+    (line,) = _verdict("bench", law, [], RUNGS, 0.95)
+    assert line.endswith(" It could have seen 5.7 points a doubling (power 80 %).")
+    (line,) = _verdict("bench", law | {"slope": _interval(0.08, 0.04, 0.12)}, [], RUNGS, 0.95)
+    assert "could have seen" not in line
+
+
 @pytest.mark.parametrize(
     ("bend", "said"),
     [

@@ -7,7 +7,7 @@ import re
 import select
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 _CODES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
@@ -70,8 +70,13 @@ def captured() -> Iterator[Captured]:
     """While this lasts whatever is printed goes into a pipe; somebody must read it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    before = os.dup(1), os.dup(2)
-    source, sink = os.pipe()
+    with ExitStack() as opened:
+        before = []
+        for number in (1, 2):  # one that is closed already is an error here
+            before.append(os.dup(number))
+            opened.callback(os.close, before[-1])
+        source, sink = os.pipe()
+        opened.pop_all()
     try:
         os.dup2(sink, 1)
         os.dup2(sink, 2)
@@ -79,6 +84,7 @@ def captured() -> Iterator[Captured]:
         yield Captured(before[0], source)
     finally:
         with suppress(OSError, ValueError):
+            os.set_blocking(1, False)  # nobody reads any more: what does not fit is lost, and holds up nothing
             sys.stdout.flush()
             sys.stderr.flush()
         for number, kept in enumerate(before, start=1):

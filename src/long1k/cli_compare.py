@@ -103,7 +103,7 @@ def _value(value: Any) -> str:
 
 
 def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
-    from long1k.statistics.verdict import p_words, points, span
+    from long1k.statistics.verdict import in_points, p_words, span
 
     one, other = effect["arm_a"], effect["arm_b"]
     yield f"{effect['benchmark']}: {other} − {one}" if one != other else f"{effect['benchmark']}: {one}, b − a"
@@ -126,7 +126,7 @@ def _effect(effect: Mapping[str, Any], flips: int) -> Iterator[str]:
             reading = ": undecided, the interval and the test part"
     level = f"{100 * difference['confidence']:g} %"
     yield (
-        f"  accuracy {100 * accuracy['a']:.1f} % → {100 * accuracy['b']:.1f} %, {points(difference['estimate'])} "
+        f"  accuracy {100 * accuracy['a']:.1f} % → {100 * accuracy['b']:.1f} %, {in_points(difference['estimate'])} "
         f"{span(difference)} ({level}){reading}"
     )
     if test is not None:

@@ -45,7 +45,7 @@ def report(
 
 
 def _run(folder: Path) -> Path:
-    """A folder that can hold a run; its page may be named, too.
+    """A folder that is there; whether it holds a run is asked later.
 
     Raises:
         DataError: there is no such folder.

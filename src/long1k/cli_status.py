@@ -84,17 +84,18 @@ def _watched(root: Path, found: Status, interval: float, whole: bool) -> Status:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from long1k.study_screen import SteadyConsole
 
     # Into a file or a pipe: lines as wide as they may be, and no control codes.
     width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH) if sys.stdout.isatty() else WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    return SteadyConsole(width=width, highlight=False, markup=False, emoji=False)
 
 
 def _drawn(found: Status, height: int | None, whole: bool) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    from long1k.reporting.text import clean
     from long1k.study_view import clock, drawn, head, lines
 
     state, now = found.state, found.now
@@ -115,7 +116,8 @@ def _drawn(found: Status, height: int | None, whole: bool) -> RenderableType:
     if found.go_on is not None:
         said.append(f"What is finished is kept; go on with:  {found.go_on}")
     below = [
-        Text("\n".join(textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))) for text in said
+        Text("\n".join(textwrap.wrap(clean(text), WIDTH, break_long_words=False, break_on_hyphens=False)))
+        for text in said
     ]
     room = None if height is None else max(3, height - 3 - len(after) - len(below))
     details = {} if state is None else state.details

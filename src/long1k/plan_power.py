@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 from long1k.generation.base import Sampling
 from long1k.recipe_model import Expected, Recipe
-from long1k.statistics.power import Design
+from long1k.statistics.power import POWER, Design
 
-POWER = 0.8
 # Accuracies of models of this size, where the recipe expects none.
 _RATES = {"math500": 0.95, "aime": 0.5, "aime24": 0.5, "aime25": 0.5, "gpqa": 0.65}
 

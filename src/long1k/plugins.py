@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import re
+import traceback
 from collections.abc import Mapping
 from typing import Annotated, Any, get_args, get_origin
 
@@ -74,6 +75,14 @@ def load_plugin(name: str, known: Mapping[str, str], kind: str) -> Any:
         if target != name:
             raise
         raise RecipeError(f"cannot load {kind} '{name}': {error}", "check the module is on PYTHONPATH") from None
+    except Exception as error:  # the module is there, and fails as it is imported
+        if target != name:
+            raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f" ({last.filename}, line {last.lineno})" if not isinstance(error, SyntaxError) else ""
+        raise RecipeError(
+            f"cannot load {kind} '{name}': {type(error).__name__}: {error}{where}", f"mend the module {module}"
+        ) from None
 
 
 def explain(error: ValidationError, where: str, model: type[BaseModel]) -> RecipeError:

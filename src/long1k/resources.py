@@ -56,18 +56,20 @@ class Measured:
         cpu: float | None = 0.0
         memory: float | None = 0.0
         try:
-            here = psutil.Process()
+            here, before = psutil.Process(), self.known
+            self.known = {}  # what has ended is forgotten
             for one in (here, *here.children(recursive=True)):
                 # The same object is asked each time: it remembers the processor time of the last look.
-                process = self.known.get(one.pid)
-                if process is None or process != one:
-                    process = self.known[one.pid] = one
+                process = before.get(one.pid, one)
+                if process != one:
+                    process = one
                 try:
                     cpu = (cpu or 0.0) + process.cpu_percent()
                     memory = (memory or 0.0) + process.memory_info().rss
                 except psutil.Error:
-                    self.known.pop(one.pid, None)
-        except (psutil.Error, OSError):
+                    continue
+                self.known[one.pid] = process
+        except (psutil.Error, OSError, RuntimeError):
             cpu = memory = None
         try:
             disk: float | None = shutil.disk_usage(self.folder).free / GIB
@@ -93,9 +95,23 @@ class Measured:
 
 
 def started_at(pid: int) -> float | None:
-    """When a process of this machine began (seconds since 1970); None: there is none of that number."""
+    """When a process of this machine began (seconds since 1970).
+
+    None: there is none of that number, or it cannot be known (a machine without /proc, say).
+    """
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except (psutil.Error, ValueError):
+    except (psutil.Error, OSError, ValueError, RuntimeError):
         return None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether this machine has a process of that number, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from long1k.errors import DataError
+
 SCHEMA_VERSION = 3
 
 
@@ -237,9 +239,18 @@ def to_arrow(rows: Sequence[R], row_type: type[R]) -> pa.Table:
 
 
 def from_dict(values: dict[str, Any], row_type: type[R]) -> R:
-    """The row that ``to_dict`` was made from."""
+    """The row that ``to_dict`` was made from.
+
+    Raises:
+        DataError: a column is missing: the table is of another version, or was changed by hand.
+    """
     made: dict[str, Any] = {}
     for field in fields(row_type):
+        if field.name not in values:
+            raise DataError(
+                f"a table of {row_type.__name__} rows has no column '{field.name}'",
+                "another version of long1k wrote it: make it again with the command or run that made it",
+            )
         value = values[field.name]
         if isinstance(value, list):
             if field.name in ("prompt", "completion"):

@@ -17,15 +17,15 @@ used as it is, and never replaced.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from long1k.arms import Arm
 from long1k.balance_table import Row, balance_row, terminal_table, write_balance
 from long1k.benchmarks.base import problems
-from long1k.errors import DataError, MissingExtraError
+from long1k.errors import DataError, IncompleteError, MissingExtraError
 from long1k.executors import Executor
 from long1k.interop.card import write_card
 from long1k.interop.predictions import import_predictions
@@ -43,6 +43,7 @@ from long1k.stages.synthesize import synthesize
 from long1k.study_board import Board, Told
 from long1k.study_cells import all_cells, groups_line, make_base, make_cells, rows_line
 from long1k.study_layout import Study
+from long1k.study_status import command_of
 from long1k.tables import MANIFEST, Manifest, iter_columns, make_folder, read_manifest, write_atomic
 from long1k.training.checkpoint import check_model_folder
 from long1k.training.positions import positions_of
@@ -239,9 +240,13 @@ def _curves(study: Study, cells: Sequence[Cell]) -> dict[tuple[str, int], Path]:
 
 
 def analyze_run(root: Path) -> Manifest:
-    """Analyze what a run has scored so far; cells without scores are left out."""
+    """Analyze what a run has scored so far; cells without scores are left out.
+
+    Raises:
+        IncompleteError: what it stands on was never finished, or is being made anew.
+    """
     study = Study(recipe_of_run(root), root)
-    with locked(root, "--runs"):
+    with locked(root, "--runs"), _going_on(root, study.recipe):
         cells = [cell for cell in all_cells(study) if (cell.scores / MANIFEST).is_file()] if study.recipe.train else []
         published = {
             name: (root / "published" / name / "predictions", root / "published" / name / "score")
@@ -250,6 +255,15 @@ def analyze_run(root: Path) -> Manifest:
         }
         data = {name: folder for name, folder in _data_arms(study).items() if (folder / MANIFEST).is_file()}
         return _analyze(study, cells, published, data)
+
+
+@contextmanager
+def _going_on(root: Path, recipe: Recipe) -> Iterator[None]:
+    """Whatever is unfinished in a run is finished by running it, not by the command of one stage."""
+    try:
+        yield
+    except IncompleteError as error:
+        raise IncompleteError(error.what, f"run {command_of(root, recipe)}: it goes on") from None
 
 
 def _positions(study: Study, arm: Arm) -> int | None:

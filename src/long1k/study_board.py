@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -63,8 +64,7 @@ class Board:
             listen(self.hear)
             opened.callback(listen, None)
             if self.live:
-                self._set(SILENT, "1")
-                self._screen = opened.enter_context(Screen(self.root.name))
+                self._open_screen()
             self._write(time.time())
             self._thread.start()
             self._stack = opened.pop_all()
@@ -91,7 +91,8 @@ class Board:
                     self._changed = True
                     self._write(now)
         finally:
-            self._stack.close()
+            with suppress(Exception):  # a terminal that was closed meanwhile: the run is what it is
+                self._stack.close()
 
     def hear(self, event: Event) -> None:
         """A word of ``progress``: of this process, or of a worker."""
@@ -155,11 +156,22 @@ class Board:
     def _open_socket(self) -> None:
         folder = tempfile.mkdtemp(prefix="long1k-")
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        self._socket = self._stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        heard = self._stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        heard.setblocking(False)
         path = str(Path(folder) / "told")
-        self._socket.bind(path)
-        self._socket.setblocking(False)
+        heard.bind(path)  # too long a name, say: then nobody listens
+        self._socket = heard
         self._set(TELL, path)
+
+    def _open_screen(self) -> None:
+        """Draw from now on; lines are said instead where that cannot begin."""
+        try:
+            screen = self._stack.enter_context(Screen(self.root.name))
+        except Exception:
+            self.live = False
+            return
+        self._screen = screen
+        self._set(SILENT, "1")
 
     def _set(self, name: str, value: str) -> None:
         """A variable that the workers inherit; afterwards it is as it was."""
@@ -217,8 +229,12 @@ class Board:
     def _draw(self, now: float, last: bool = False) -> None:
         if self._screen is None:
             return
-        with suppress(Exception), self.lock:
-            self._screen.draw(list(self.nodes.values()), self.state, self.resources, now, last=last)
+        with suppress(Exception):
+            with self.lock:
+                nodes = [replace(node) for node in self.nodes.values()]
+                state = replace(self.state, details=dict(self.state.details))
+            # Outside of the lock, for which the run would wait: a terminal may take nothing for a while (Ctrl-S).
+            self._screen.draw(nodes, state, self.resources, now, last=last)
 
 
 class Told:

@@ -20,10 +20,15 @@ from long1k.study_tree import Node, estimate
 from long1k.study_view import clock, drawn, head, lines
 from long1k.wide import WIDTH
 
+_PIECES = 100  # of what is still to be printed at the end; a child that never stops must not hold up the run
+
 
 @contextmanager
 def _quiet_keys(terminal: int) -> Iterator[None]:
     """Ctrl-C is not written as ^C into the middle of the tree; nothing else about the terminal changes."""
+    if not in_front(terminal):
+        yield
+        return
     try:
         before = termios.tcgetattr(terminal)
         quiet = termios.tcgetattr(terminal)
@@ -35,13 +40,34 @@ def _quiet_keys(terminal: int) -> Iterator[None]:
     try:
         yield
     finally:
+        # In the background by now it would be stopped for that, and the terminal's settings are another's.
         with suppress(termios.error, OSError):
-            termios.tcsetattr(terminal, termios.TCSANOW, before)
+            if in_front(terminal):
+                termios.tcsetattr(terminal, termios.TCSANOW, before)
+
+
+def in_front(terminal: int) -> bool:
+    """Whether this process is in the foreground of a terminal; of one that controls no process everybody is."""
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return True
 
 
 def can_draw() -> bool:
-    """Whether standard output is a terminal that can move its cursor."""
-    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
+    """Whether standard output is a terminal that can move its cursor, and others do not write to at the same time."""
+    if not sys.stdout.isatty() or os.environ.get("TERM", "").lower() in ("", "dumb", "unknown"):
+        return False
+    return in_front(sys.stdout.fileno())
+
+
+class SteadyConsole(Console):
+    """A console that leaves the cursor where it is seen: a process that is killed could not show it again."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        """Do nothing."""
+        del show
+        return False
 
 
 class Screen:
@@ -56,17 +82,19 @@ class Screen:
         self._stack = ExitStack()
 
     def __enter__(self) -> Screen:
-        self._caught: Captured = self._stack.enter_context(captured())
         encoding = sys.stdout.encoding or "utf-8"
-        file = self._stack.enter_context(
-            os.fdopen(os.dup(self._caught.terminal), "w", encoding=encoding, errors="replace")
-        )
-        self.console = Console(file=file, highlight=False, markup=False, emoji=False)
-        self._fit()
-        self._stack.enter_context(_quiet_keys(self._caught.terminal))
-        self._live = self._stack.enter_context(
-            Live(console=self.console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-        )
+        with ExitStack() as opened:  # which is undone if it cannot be opened whole
+            self._caught: Captured = opened.enter_context(captured())
+            file = opened.enter_context(
+                os.fdopen(os.dup(self._caught.terminal), "w", encoding=encoding, errors="replace")
+            )
+            self.console = SteadyConsole(file=file, highlight=False, markup=False, emoji=False)
+            self._fit()
+            opened.enter_context(_quiet_keys(self._caught.terminal))
+            self._live = opened.enter_context(
+                Live(console=self.console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+            )
+            self._stack = opened.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -89,7 +117,11 @@ class Screen:
         # One line for the first, two beneath, and one where the cursor stands.
         found = lines(nodes, state.details, now, height=max(3, self.console.size.height - 4))
         if last:
-            self._print([*self._caught.lines(0.0), *self._caught.rest()])
+            for _ in range(_PIECES):
+                if not (some := self._caught.lines(0.0)):
+                    break
+                self._print(some)
+            self._print(self._caught.rest())
         self._live.update(drawn(first, found, *after), refresh=True)
 
     def _print(self, found: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from long1k.resources import Resources, started_at
+from long1k.resources import Resources, is_alive, started_at
 from long1k.study_tree import Node
 from long1k.tables import read_json
 
@@ -44,7 +44,11 @@ class Process:
     def this(cls) -> Process:
         """The process that asks; the command is that of its command line."""
         words = ["long1k", *sys.argv[1:]]
-        return cls(os.getpid(), socket.gethostname(), started_at(os.getpid()), shlex.join(words), str(Path.cwd()))
+        try:
+            folder = str(Path.cwd())
+        except OSError:  # it was removed
+            folder = "/"
+        return cls(os.getpid(), socket.gethostname(), started_at(os.getpid()), shlex.join(words), folder)
 
 
 @dataclass(slots=True)
@@ -77,8 +81,11 @@ def write_state(root: Path, state: RunState, nodes: Sequence[Node], resources: R
     state.nodes = {node.key: {name: getattr(node, name) for name in _KEPT} for node in nodes if node.state != "waiting"}
     state.resources = None if resources is None else asdict(resources)
     temporary = root / f"{FILE}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps({"version": VERSION, **asdict(state)}), encoding="utf-8")
-    os.replace(temporary, root / FILE)
+    try:
+        temporary.write_text(json.dumps({"version": VERSION, **asdict(state)}), encoding="utf-8")
+        os.replace(temporary, root / FILE)
+    finally:
+        temporary.unlink(missing_ok=True)  # half of one, on a full disk
 
 
 def remove_state(root: Path) -> None:
@@ -107,7 +114,7 @@ def _life(state: RunState) -> Life:
     process = state.process
     if process.host != socket.gethostname():
         return "running" if time.time() - state.updated < SILENT_SECONDS else "silent"
+    if process.began is None:  # where the beginning of a process cannot be read: the number must do
+        return "running" if is_alive(process.pid) else "killed"
     began = started_at(process.pid)
-    if began is None or (process.began is not None and abs(began - process.began) > 1.0):
-        return "killed"
-    return "running"
+    return "running" if began is not None and abs(began - process.began) <= 1.0 else "killed"

@@ -161,6 +161,11 @@ def _go_on(root: Path, recipe: Recipe, state: RunState | None, life: str) -> str
     if state is not None:
         inside = Path(state.process.folder) == Path.cwd()
         return ("" if inside else f"cd {shlex.quote(state.process.folder)} && ") + state.process.command
+    return command_of(root, recipe)
+
+
+def command_of(root: Path, recipe: Recipe) -> str:
+    """The command that makes a run of this recipe in this folder, as far as it can be told from them."""
     known = recipe.name if (RECIPES / f"{recipe.name}.yaml").is_file() else "<its recipe>"
     smoke = root.parent.name == "smoke"
     runs = root.parent.parent if smoke else root.parent

@@ -7,7 +7,7 @@ from typing import Any
 
 from long1k.reporting.drawing import INK, MUTED, RUNG, data, tips
 from long1k.reporting.figures import HALF, Figure
-from long1k.reporting.text import bounds, clean, excludes_zero, known, one_line, p_value, points
+from long1k.reporting.text import bounds, clean, excludes_zero, known, one_line, p_value, points_number
 
 
 def contrasts_figure(benchmark: Mapping[str, Any]) -> Figure | None:
@@ -53,7 +53,7 @@ def _shown(at: int, contrast: Mapping[str, Any]) -> dict[str, Any]:
         "row": at, "value": 100 * difference["estimate"], "low": 100 * low if both else None,
         "high": 100 * high if both else None, "sure": excludes_zero(difference),
         "label": clean(one_line(contrast["label"], 63)),
-        "figures": clean(one_line(f"{points(difference['estimate'])} {bounds(difference, True)}", 44)),
+        "figures": clean(one_line(f"{points_number(difference['estimate'])} {bounds(difference, True)}", 44)),
         "why": clean(one_line(str(contrast.get("why") or ""), 160)),
         "p": f"{p_value(test.get('p'))}, corrected {p_value(test.get('p_holm'))}",
     }  # fmt: skip

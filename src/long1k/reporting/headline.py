@@ -41,7 +41,9 @@ def headline(entry: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
         return ""
     law = entry.get("law")
     if law:
-        line = lines[0].removesuffix(".") + _control(entry, law["slope"], 1 - (findings.get("confidence") or 0.95))
+        found, seen, least = lines[0].partition(" It could have seen ")
+        control = _control(entry, law["slope"], 1 - (findings.get("confidence") or 0.95))
+        line = f"{found.removesuffix('.')}{control}.{seen}{least}"
     else:
         line, others = _comparison(entry, lines)
         if others:
@@ -68,7 +70,9 @@ def _control(entry: Mapping[str, Any], slope: Mapping[str, Any], level: float) -
     difference = contrast["difference"]
     if turned:
         difference = _negative(difference)
-    figures = f"{text.points(difference['estimate'])} points {text.bounds(difference, True)}{_doubt(contrast, level)}"
+    figures = (
+        f"{text.points_number(difference['estimate'])} points {text.bounds(difference, True)}{_doubt(contrast, level)}"
+    )
     if not (text.known(difference.get("low")) and text.known(difference.get("high"))):
         return f"; against {words} nothing can be said ({figures})"
     if not text.excludes_zero(difference):

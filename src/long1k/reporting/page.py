@@ -31,7 +31,11 @@ def render(context: Mapping[str, Any], album: Album, template: str = "study.html
         undefined=jinja2.StrictUndefined, finalize=text.clean,
     )  # fmt: skip
     environment.filters.update(
-        count=text.count, percent=text.percent, points=text.points, bounds=text.bounds, one_line=text.one_line
+        count=text.count,
+        percent=text.percent,
+        points_number=text.points_number,
+        bounds=text.bounds,
+        one_line=text.one_line,
     )
     body = environment.get_template(template).render(**context, nothing=text.NOTHING)
     # Our own files, no text of a row: they may stand as they are.  Their hashes are all the policy allows.

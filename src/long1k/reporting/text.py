@@ -63,8 +63,8 @@ def percent(value: Any) -> str:
     return f"{100 * value:.1f} %" if known(value) else NOTHING
 
 
-def points(value: Any) -> str:
-    """A difference of shares in percentage points, signed."""
+def points_number(value: Any) -> str:
+    """A difference of shares (0.012) as a signed number of percentage points, without the unit (+1.2)."""
     return f"{100 * value:+.1f}" if known(value) else NOTHING
 
 
@@ -85,7 +85,7 @@ def bounds(interval: Mapping[str, Any], signed: bool = False) -> str:
     low, high = interval.get("low"), interval.get("high")
     if not (known(low) and known(high)):
         return f"[{interval.get('over') or 'no interval'}]"
-    shown = points if signed else lambda value: f"{100 * value:.1f}"
+    shown = points_number if signed else lambda value: f"{100 * value:.1f}"
     return f"[{shown(low)},\u00a0{shown(high)}]"
 
 
@@ -98,7 +98,7 @@ def excludes_zero(interval: Mapping[str, Any]) -> bool:
 def law_words(law: Mapping[str, Any]) -> str:
     """Slope and fit of a law in one line."""
     slope = law["slope"]
-    return f"{points(slope['estimate'])} points a doubling of length {bounds(slope, True)}, R² {law['r2']:.2f}"
+    return f"{points_number(slope['estimate'])} points a doubling of length {bounds(slope, True)}, R² {law['r2']:.2f}"
 
 
 def unbroken(sentence: str) -> str:

@@ -30,7 +30,7 @@ def words_figure(benchmark: Mapping[str, Any]) -> Figure | None:
             odds = word["log_odds"]
             rows.append(
                 {"arm": clean(one_line(str(arm["name"]), 40)), "row": at,
-                 "word": clean(one_line(word["word"], 24)) + ("*" if word["sure"] else ""),
+                 "word": clean(one_line(word["word"], 24)) + ("*" if word["sure"] else ""), "sure": bool(word["sure"]),
                  "more": contrast["a" if side == "for_a" else "b"], "value": odds["estimate"],
                  "low": odds["low"] if known(odds["low"]) else None,
                  "high": odds["high"] if known(odds["high"]) else None, "said": figure(odds, 2, signed=True),
@@ -41,7 +41,7 @@ def words_figure(benchmark: Mapping[str, Any]) -> Figure | None:
     names = tuple(dict.fromkeys(row["arm"] for row in rows))
     spoken = "; ".join(f"{row['word']} {row['said']}" for row in rows if row["arm"] == names[0])
     listed = [
-        {"arm": row["arm"], "word": row["word"].rstrip("*"), "beyond_chance": row["word"].endswith("*"),
+        {"arm": row["arm"], "word": row["word"][:-1] if row["sure"] else row["word"], "beyond_chance": row["sure"],
          "more_in": row["more"], "log_odds": row["value"], "low": row["low"], "high": row["high"]}
         for row in rows
     ]  # fmt: skip

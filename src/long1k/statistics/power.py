@@ -24,6 +24,7 @@ from long1k.statistics.critical import degrees_of
 from long1k.statistics.rates import FLOOR, interval_of, standard_error
 from long1k.statistics.variance import Array, Parts
 
+POWER = 0.8  # at which "could have seen" is meant
 _POINTS = 40  # quantiles of the chi-square distribution, for each arm
 
 
@@ -156,7 +157,7 @@ def _share_beyond(limits: Array, gap: float, error: float) -> float:
     return float(np.mean(stats.norm.sf((limits - gap) / error) + stats.norm.cdf((-limits - gap) / error)))
 
 
-def detectable_after(parts: Parts, power: float = 0.8, confidence: float = 0.95) -> float | None:
+def detectable_after(parts: Parts, power: float = POWER, confidence: float = 0.95) -> float | None:
     """The least true difference that a test with this interval finds with this power; None without an interval.
 
     It follows from the variance that was seen, not from the difference that was: half the interval and

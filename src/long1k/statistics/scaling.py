@@ -17,8 +17,9 @@ import numpy as np
 from scipy import optimize
 
 from long1k.statistics.draws import draw_rungs, percentiles, rung_variances, spare_variance
+from long1k.statistics.power import detectable_after
 from long1k.statistics.rates import Array, Interval, interval_of
-from long1k.statistics.variance import parts_of
+from long1k.statistics.variance import Parts, parts_of
 
 NUM_DRAWS = 2000
 _PLACES = 25  # at which the band is given
@@ -60,6 +61,7 @@ class Top:
 @dataclass(frozen=True, slots=True)
 class Law:
     """A fitted line.  ``slope`` is the gain a doubling of length; ``bend`` the quadratic term in log2.
+    ``could_see`` is the least true slope that this study would have found, with the power of ``power.POWER``.
 
     ``slope_drawn`` is the slope's interval from the draws, ``slope_equal_weights`` the slope where all rungs weigh
     alike.  ``r2`` is that of the rungs' mean accuracies, weighted; ``r2_pooled`` that of every seed's.  ``misfit_sd``
@@ -69,6 +71,7 @@ class Law:
 
     intercept: float
     slope: Interval
+    could_see: float | None
     bend: Interval | None
     r2: float
     r2_pooled: float
@@ -82,7 +85,7 @@ class Law:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
-            "intercept": self.intercept, "slope": self.slope.as_dict(),
+            "intercept": self.intercept, "slope": self.slope.as_dict(), "could_see": self.could_see,
             "bend": None if self.bend is None else self.bend.as_dict(),
             "r2": self.r2, "r2_pooled": self.r2_pooled, "band": [list(point) for point in self.band],
             "slope_drawn": None if self.slope_drawn is None else list(self.slope_drawn),
@@ -122,12 +125,14 @@ def fit_law(
     solve = solver(design, weights)  # coefficients = solve @ accuracies
     intercept, slope_value = solve @ rung_means
     fitted = design @ np.array([intercept, slope_value])
-    slope = weighted_sum(y, solve[1], confidence)
+    parts = _parts(y, solve[1])
+    slope = interval_of(parts, confidence)
     drawn = draw_rungs(y, num_draws, seed) if slope.low is not None and num_draws else None
     cells = y.mean(axis=2)
     return Law(
         intercept=float(intercept),
         slope=slope,
+        could_see=detectable_after(parts, confidence=confidence),
         bend=_bend(x, weights, y, confidence) if len(np.unique(x)) >= 4 else None,
         r2=r_squared(rung_means, fitted, weights),
         r2_pooled=r_squared(cells.ravel(), np.repeat(fitted, cells.shape[1])),
@@ -146,12 +151,15 @@ def weighted_sum(grades_RSQ: Array, weights_R: Array, confidence: float = 0.95) 
     ``weighted_mean``, with the variance of the questions as if every second rung had solved one question more than
     the others (``spare_variance``).
     """
+    return interval_of(_parts(grades_RSQ, weights_R), confidence)
+
+
+def _parts(grades_RSQ: Array, weights_R: Array) -> Parts:
     y, weights = np.asarray(grades_RSQ, dtype=np.float64), np.asarray(weights_R, dtype=np.float64)
     parts = parts_of(y, weights)
     if not parts.varies or parts.num_questions < 2:
-        return interval_of(parts, confidence)
-    spare = spare_variance(y) * float((weights**2).sum()) / 2
-    return interval_of(replace(parts, questions=parts.questions + spare), confidence)
+        return parts
+    return replace(parts, questions=parts.questions + spare_variance(y) * float((weights**2).sum()) / 2)
 
 
 def misfit_variance(design: Array, observed_R: Array, variances_R: Array) -> float:

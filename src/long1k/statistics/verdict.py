@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from long1k.statistics.power import POWER
 from long1k.statistics.rates import Interval
 
 
-def points(value: float) -> str:
-    """A difference of rates in percentage points, signed."""
+def in_points(value: float) -> str:
+    """A difference of rates (0.012) in words, signed and with the unit (+1.2 points)."""
     return f"{_signed(value)} points"
 
 
@@ -48,11 +49,13 @@ def verdict(
     lines: list[str] = []
     if law is not None:
         slope = law["slope"]
-        found = f"{points(slope['estimate'])} a doubling of length, {level} interval {span(slope)}, R² {law['r2']:.2f}"
+        found = (
+            f"{in_points(slope['estimate'])} a doubling of length, {level} interval {span(slope)}, R² {law['r2']:.2f}"
+        )
         if slope["low"] is None:
             lines.append(f"{name}: nothing can be said of an effect of length ({found}).")
         elif not _excludes_zero(slope):
-            lines.append(f"{name}: no effect of length found {amount} ({found}).")
+            lines.append(f"{name}: no effect of length found {amount} ({found}).{_could_see(law, ' a doubling')}")
         elif slope["estimate"] > 0:
             lines.append(f"{name}: {amount}, longer samples give higher accuracy: {found}.")
         else:
@@ -62,12 +65,18 @@ def verdict(
             shape = "steeper at the long end" if bend["estimate"] > 0 else "flatter, or falling, at the long end"
             lines.append(
                 f"{name}: the curve is not a straight line in log2(length); it is {shape} "
-                f"({points(bend['estimate'])} for the squared term, {span(bend)})."
+                f"({in_points(bend['estimate'])} for the squared term, {span(bend)})."
             )
     lines += [line for contrast in contrasts for line in contrast_lines(name, contrast, confidence)]
     if not lines and len(rungs) == 1:
         lines.append(f"{name}: one rung only; nothing can be said about length.")
     return lines
+
+
+def _could_see(found: Mapping[str, Any], of: str = "") -> str:
+    """How small an effect would have been found; nothing where that is not known."""
+    least = found.get("could_see")
+    return "" if least is None else f" It could have seen {100 * least:.1f} points{of} (power {100 * POWER:.0f} %)."
 
 
 def p_words(p: float) -> str:
@@ -81,7 +90,7 @@ def contrast_lines(name: str, contrast: Mapping[str, Any], confidence: float) ->
     """What a comparison of two arms says: which is higher, or how small a difference it could have seen."""
     difference, test = contrast["difference"], contrast.get("test") or {}
     a, b, level = contrast["a"], contrast["b"], f"{round(100 * confidence)} %"
-    figures = f"{points(difference['estimate'])}, {level} interval {span(difference)}"
+    figures = f"{in_points(difference['estimate'])}, {level} interval {span(difference)}"
     corrected = test.get("p_holm")
     if test.get("p") is not None:
         figures += f", {p_words(test['p'])}"
@@ -100,8 +109,7 @@ def contrast_lines(name: str, contrast: Mapping[str, Any], confidence: float) ->
         line = f"{name}: {contrast['why']} ({a} − {b}): no difference found ({figures})."
         if test.get("p") is not None and test["p"] <= 1 - confidence:
             line += " The interval holds zero only just, and the test finds a difference: take it as undecided."
-        if contrast.get("could_see") is not None:
-            line += f" It could have seen {100 * contrast['could_see']:.1f} points (power 80 %)."
+        line += _could_see(contrast)
     lines = [line]
     found = contrast.get("equivalence")
     if found is not None:

@@ -9,7 +9,7 @@ from long1k.paper import Point, experiment, load_paper, published_points, same_b
 from long1k.statistics.proportions import wilson
 from long1k.statistics.published import fit_points, points_words
 from long1k.statistics.rates import Interval
-from long1k.statistics.verdict import points, span
+from long1k.statistics.verdict import in_points, span
 
 
 def beside_of(name: str, benchmarks: Sequence[Mapping[str, Any]], confidence: float) -> dict[str, Any]:
@@ -90,13 +90,13 @@ def _compared(entry: Mapping[str, Any], laws: Mapping[str, Any]) -> str | None:
     if slope is None or not laws:
         return None
     found = Interval(**slope)
-    own = f"{points(found.estimate)} a doubling {span(slope)}"
+    own = f"{in_points(found.estimate)} a doubling {span(slope)}"
     if entry["same"] in laws:
         theirs = float(laws[entry["same"]]["slope"])
         if found.low is None or found.high is None:
-            return f"{own}; without an interval it cannot be compared with the paper's {points(theirs)}"
+            return f"{own}; without an interval it cannot be compared with the paper's {in_points(theirs)}"
         inside = "inside" if not found.excludes(theirs) else "outside"
-        return f"{own}; the paper's {points(theirs)} on the same benchmark lie {inside} this interval"
+        return f"{own}; the paper's {in_points(theirs)} on the same benchmark lie {inside} this interval"
     if found.low is None:
         direction = "without an interval nothing can be said of the direction"
     elif not found.excludes(0.0):

@@ -21,7 +21,7 @@ from long1k.rows import Prediction
 from long1k.stages.analyze.cells import ArmInfo, Cell, Grades, NothingSharedError, grades_of
 from long1k.statistics.rates import Array, Interval, crossed_mean, interval_of
 from long1k.statistics.variance import parts_of
-from long1k.statistics.verdict import points, span
+from long1k.statistics.verdict import in_points, span
 from long1k.tables import iter_columns
 
 FREE, FORCED, CUT = "free", "forced", "cut"
@@ -183,7 +183,7 @@ def _sentence(of: str, one: Mapping[str, Any], confidence: float) -> str:
     difference = one["difference"]
     if difference is None:
         return f"{of}: {what}: nothing can be said: {one['why']}."
-    figures = f"{points(difference['estimate'])}, {round(100 * confidence)} % interval {span(difference)}"
+    figures = f"{in_points(difference['estimate'])}, {round(100 * confidence)} % interval {span(difference)}"
     if one["left_out"]:
         figures += f", on the {difference['num_questions']:,} questions that all have"
     found = Interval(**difference)

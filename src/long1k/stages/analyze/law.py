@@ -14,7 +14,7 @@ from long1k.statistics.predictors import compare_predictors, predictor_lines
 from long1k.statistics.rates import Array
 from long1k.statistics.scaling import Law, fit_law
 from long1k.statistics.shapes import NEAR, as_dicts, compare_shapes, extra_charge, told_apart
-from long1k.statistics.verdict import points, span
+from long1k.statistics.verdict import in_points, span
 
 QUANTITIES = {
     "sample_tokens": "tokens a sample",
@@ -103,8 +103,8 @@ def _turn(law: Law) -> str | None:
     if top is None:
         return None
     ends = (
-        f"slope at the shortest rung {points(top.slope_short.estimate)} {span(top.slope_short.as_dict())}, at the "
-        f"longest {points(top.slope_long.estimate)} {span(top.slope_long.as_dict())} a doubling"
+        f"slope at the shortest rung {in_points(top.slope_short.estimate)} {span(top.slope_short.as_dict())}, at the "
+        f"longest {in_points(top.slope_long.estimate)} {span(top.slope_long.as_dict())} a doubling"
     )
     if top.finding == "neither":
         return f"no turn found between the shortest and the longest rung ({ends})"

@@ -18,11 +18,9 @@ from long1k.rows import derive_seed
 from long1k.stages.analyze.cells import Grades
 from long1k.statistics.equivalence import judge
 from long1k.statistics.paired import bootstrap, holm, mcnemar
-from long1k.statistics.power import detectable_after
+from long1k.statistics.power import POWER, detectable_after
 from long1k.statistics.rates import Array, Interval, interval_of, p_value, tango
 from long1k.statistics.variance import parts_of, split_variance
-
-POWER = 0.8  # at which "could have seen" is meant
 
 
 def compare(
