@@ -32,6 +32,15 @@ def test_opens_without_a_word_and_asks_for_nothing(page: Path, width: int, dark:
         assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_folded_parts_are_open_on_paper_and_without_scripts_of_the_page(page: Path) -> None:
+    for scripts in (True, False):
+        with opened(page, java_script_enabled=scripts) as shown:
+            folded = shown.page.locator("main details:not([open]) > :is(.scroll, .card, .output, ul)").first
+            assert not folded.is_visible()
+            shown.page.emulate_media(media="print")
+            assert folded.is_visible()
+
+
 def test_hostile_texts_do_nothing(tmp_path: Path) -> None:
     whole_run(tmp_path, HOSTILE, 'L64 <script>alert("arm")< aria-label="')
     report(tmp_path / "report", tmp_path)

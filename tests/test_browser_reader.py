@@ -382,6 +382,31 @@ def test_files_beside_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert f" on {question}," in shown.page.locator(".trace").inner_text()
 
 
+def test_a_file_that_holds_something_else_is_told_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in (("ALL_INLINE_BYTES", 0), ("INLINE_BYTES", 0)):
+        monkeypatch.setattr(reader_blocks, name, size)
+    page = made(tmp_path, questions=2)
+    for path in (page.parent / "texts").iterdir():
+        path.write_text("long1k.arrived('texts/elsewhere.js', 'AAAA');\n")
+    with opened(page) as shown:
+        shown.page.wait_for_function(READY)
+        for address in ("#/output/y-L64-1-1", "#/sample/e-L64-0"):
+            go(shown, address)
+            assert "a file that is not beside this page" in shown.page.locator(".absent").inner_text()
+        assert shown.errors() == []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["?part=-1", "?part=0.5", "?part=-Infinity", "?part=1e9", "?min=abc&max=1e", "?flip=__proto__&a=L64&b=constructor"],
+)
+def test_no_address_stops_the_reader(fresh: Watched, rest: str) -> None:
+    go(fresh, f"#/output/y-L64-1-3{rest}")
+    assert fresh.page.locator("#reader-title").inner_text() == "L64, seed 1: single, question 4"
+    assert "thinking of L64 1 on 3" in fresh.page.locator(".trace").inner_text()
+    assert fresh.errors() == []
+
+
 def test_hostile_texts_stay_text(tmp_path: Path) -> None:
     big = "x" * 1_000_000
     with opened(made(tmp_path, HOSTILE + big, questions=2)) as shown:

@@ -7,7 +7,7 @@ from typing import Any
 
 from long1k.reporting.drawing import BASELINE, CONTROL, MUTED, OTHERS, RUNG, data, tips
 from long1k.reporting.figures import Album, Choice, Figure
-from long1k.reporting.text import bounds, clean, known, one_line, percent
+from long1k.reporting.text import bounds, clean, known, one_line, p_value, percent
 
 _COLOURS = (CONTROL, RUNG, BASELINE, *OTHERS)
 _DASHES = ([3, 3], [1, 0], [7, 3], [9, 3, 2, 3], [2, 2], [5, 2])
@@ -192,7 +192,7 @@ def _shape(one: Mapping[str, Any]) -> dict[str, Any]:
     values = ", ".join(f"{name} = {value:.4g}" for name, value in one["parameters"].items())
     return {
         **one, "aicc": _number(one["aicc"], 1), "delta": _number(one["delta"], 1), "values": values,
-        "left_out": _number(one["left_out_points"], 2), "p": _number(one["lack_of_fit_p"], 3),
+        "left_out": _number(one["left_out_points"], 2), "p": p_value(one["lack_of_fit_p"]),
         "r2": _number(one["r2"], 3),
     }  # fmt: skip
 

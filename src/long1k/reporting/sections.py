@@ -10,6 +10,7 @@ from long1k.reporting import laws, text
 from long1k.reporting.benchmark import benchmark_context
 from long1k.reporting.curves import curve_figure
 from long1k.reporting.figures import Album
+from long1k.reporting.headline import headlines
 from long1k.reporting.ledger import ledger_figure, ledger_lines
 from long1k.reporting.losses import losses_figure
 from long1k.reporting.outputs import output_sections
@@ -26,10 +27,11 @@ def study_context(root: Path, findings: Mapping[str, Any], album: Album) -> dict
     benchmarks = findings.get("benchmarks") or []
     published, answers = published_context(root, findings.get("published") or [])
     ledger = findings.get("ledger") or []
+    leads, left = headlines(findings)
     return {
         "name": str(findings.get("name") or "study"), "description": findings.get("description") or "",
         "notes": findings.get("notes") or [], "level": f"{100 * (findings.get('confidence') or 0.95):g} %",
-        "verdict": verdict_groups(findings), "lead": lead(findings), "glance": glance(findings),
+        "verdict": verdict_groups(findings), "leads": leads, "benchmarks_left": left, "glance": glance(findings),
         "benchmarks": [benchmark_context(entry, album) for entry in benchmarks],
         "groups": [
             _group(arm, group, entry["rows"])
@@ -56,16 +58,6 @@ def _trained(root: Path, findings: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def lead(findings: Mapping[str, Any]) -> str:
-    """The verdict in one sentence: the first of the first benchmark, else the first of all."""
-    for benchmark in findings.get("benchmarks") or []:
-        for line in benchmark.get("verdict") or []:
-            said, name = str(line), str(benchmark["benchmark"])
-            return text.unbroken(f"On {name}, {said[len(name) + 2 :]}" if said.startswith(f"{name}: ") else said)
-    lines = findings.get("verdict") or []
-    return text.unbroken(str(lines[0])) if lines else ""
-
-
 def glance(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How much the study stands on, in a few figures."""
     benchmarks = findings.get("benchmarks") or []
@@ -83,26 +75,54 @@ def glance(findings: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def verdict_groups(findings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The verdict's sentences by benchmark; the others (data, published outputs) come last."""
+    """The verdict's sentences by benchmark; the others (data, published outputs) come last.
+
+    Each as (what it is about, the rest); ``more`` holds what is said of the law's shape and of what length stands for.
+    """
     rest = [str(line) for line in findings.get("verdict") or []]
-    groups = []
+    groups: list[dict[str, Any]] = []
     for benchmark in findings.get("benchmarks") or []:
-        lines = []
+        name = str(benchmark["benchmark"])
+        lines: list[tuple[str, str]] = []
+        more: list[tuple[str, str]] = []
+        of_the_law = {line.casefold() for line in _said_of_the_law(benchmark)}
         for line in benchmark.get("verdict") or []:
             if line in rest:
                 rest.remove(line)
-                short = line.removeprefix(f"{benchmark['benchmark']}: ")
-                lines.append(text.unbroken(short[:1].upper() + short[1:]))
-        if lines:
-            groups.append({"name": f"Benchmark {benchmark['benchmark']}", "lines": lines})
+                short = str(line).removeprefix(f"{name}: ")
+                of = more if short.removesuffix(".").casefold() in of_the_law else lines
+                of.append(_about(f"{short[:1].upper()}{short[1:]}"))
+        if lines or more:
+            groups.append({"name": f"Benchmark {name}", "lines": lines or more, "more": more if lines else []})
+    budgets = [line for one in (findings.get("budgets") or {}).get("verdict") or [] if (line := str(one)) in rest]
+    if budgets:
+        rest = [line for line in rest if line not in budgets]
+        on = str((findings.get("budgets") or {}).get("of"))
+        told = [line.removeprefix(f"{on}: ") for line in budgets]
+        shown = [_about(f"{line[:1].upper()}{line[1:]}") for line in told]
+        groups.insert(0, {"name": f"Training length against tokens at inference, on {on}", "lines": shown, "more": []})
     if rest:
-        groups.append(
-            {
-                "name": "Data and published outputs" if groups else "Verdict",
-                "lines": [text.unbroken(line) for line in rest],
-            }
-        )
+        title = "Data and published outputs" if groups else "Verdict"
+        groups.append({"name": title, "lines": [("", text.unbroken(line)) for line in rest], "more": []})
     return groups
+
+
+def _said_of_the_law(benchmark: Mapping[str, Any]) -> list[str]:
+    """What is said of the shapes of a law and of what length stands for, without full stops."""
+    law, predictors = benchmark.get("law") or {}, benchmark.get("predictors") or {}
+    said = [*(law.get("said") or []), *([law["turn"]] if law.get("turn") else [])]
+    return [
+        str(line)
+        for line in said
+        + [one for label in ("rungs", "all") for one in (predictors.get(label) or {}).get("said") or []]
+    ]
+
+
+def _about(line: str) -> tuple[str, str]:
+    """A sentence in two: what it is about, up to its figures, and the rest."""
+    found = [at for mark in (": ", " (") if (at := line.find(mark)) > 0]
+    at = min(found) if found else 0
+    return text.unbroken(line[:at]), text.unbroken(line[at:])
 
 
 def _budgets(found: Mapping[str, Any] | None, album: Album) -> dict[str, Any] | None:

@@ -12,7 +12,8 @@ from long1k.reporting import text
 from long1k.reporting.charts import ladder_figure, top_of
 from long1k.reporting.contrasts import forest
 from long1k.reporting.figures import HALF, NARROW, Album, Figure
-from long1k.reporting.sections import glance, lead, verdict_groups
+from long1k.reporting.headline import headlines
+from long1k.reporting.sections import glance, verdict_groups
 
 _VALUE_CHARS = 160
 
@@ -40,7 +41,7 @@ def several_context(
     """
     names = labels(roots, findings)
     studies = [
-        {"name": name, "lead": lead(found), "glance": glance(found), "verdict": verdict_groups(found),
+        {"name": name, "leads": headlines(found)[0], "glance": glance(found), "verdict": verdict_groups(found),
          "description": found.get("description") or "", "analyzed": done, "id": at + 1}
         for at, (name, found, done) in enumerate(zip(names, findings, analyzed, strict=True))
     ]  # fmt: skip

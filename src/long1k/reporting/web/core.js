@@ -34,6 +34,10 @@
         waiting.delete(path); // so that it can be asked for again, once the file lies there
         slot.reject(new Error(`${path} does not lie beside this page`));
       };
+      // A file that lies there, but holds something else, must not be waited for.
+      element.onload = () => {
+        if (!slot.came) element.onerror();
+      };
       document.head.append(element);
     }
     return waiting.get(path).promise;
@@ -42,7 +46,9 @@
   /** What a side file calls with its own path and its compressed value. */
   function arrived(path, text) {
     const slot = waiting.get(path);
-    if (slot) unpack(text).then(slot.resolve, slot.reject);
+    if (!slot) return;
+    slot.came = true;
+    unpack(text).then(slot.resolve, slot.reject);
   }
 
   /** An element with properties, attributes (names with a dash, and `role`) and children; strings become text. */

@@ -201,7 +201,8 @@
     const given = new URLSearchParams(query);
     const filter = {};
     for (const name of FILTERS) if (given.get(name)) filter[name] = given.get(name);
-    return { view, parts: view === "compare" ? parts : parts.map(decodePart), part: Number(given.get("part") ?? 0) || 0, filter };
+    const part = Math.max(0, Math.trunc(Number(given.get("part"))) || 0);
+    return { view, parts: view === "compare" ? parts : parts.map(decodePart), part, filter };
   }
 
   function writeHash(view, parts, filter, part = 0) {

@@ -68,6 +68,7 @@
       for (const element of this.form.elements) {
         if (!element.name) continue;
         if (element.type === "checkbox") element.checked = Boolean(filter[element.name]);
+        else if (element.type === "number" && !Number.isFinite(Number(filter[element.name]))) element.value = "";
         else element.value = filter[element.name] ?? "";
         // A link may name what this study does not have: then the filter is off, and shows so.
         if (element.tagName === "SELECT" && element.selectedIndex < 0) element.value = "";

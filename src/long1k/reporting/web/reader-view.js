@@ -70,10 +70,13 @@
     let block;
     try {
       block = await blockOf(study, outputs.block[number]);
+      if (!Array.isArray(block.o?.[number]) || !Array.isArray(block.q?.[outputs.prompt[number]])) throw new Error("another study's file");
     } catch {
       const prompt = study.promptOf(number);
       return { element: make("div", {}, facts(study, number, part, prompt.g, []), make("pre", { className: "k k-question", textContent: prompt.q }), absent(study, outputs.block[number], where)), views: [] };
     }
+    block.m ??= {};
+    block.x ??= {};
     const [question, golds] = block.q[outputs.prompt[number]];
     const text = new reader.TextView(`Output of ${study.nameOf(number)}`, block.o[number], block.m, options);
     const asked = passage(question, block.m, options.maths, "question");
@@ -105,6 +108,7 @@
     let block;
     try {
       block = await blockOf(study, samples.block[number]);
+      if (!Array.isArray(block.s?.[number]?.p)) throw new Error("another study's file");
     } catch {
       return { element: make("div", {}, absent(study, samples.block[number], where)), views: [] };
     }

@@ -119,7 +119,7 @@
     address(replace = false) {
       const plain = this.open.view === "list" && !Object.keys(this.filter).length;
       const hash = reader.writeHash(this.open.view, this.open.parts, this.filter, this.open.part);
-      if (replace) history.replaceState(null, "", plain ? location.pathname : hash);
+      if (replace) history.replaceState(null, "", plain ? location.href.split("#")[0] : hash);
       else location.hash = hash;
     }
 
