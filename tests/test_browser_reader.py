@@ -159,7 +159,7 @@ def test_flips_between_two_arms(fresh: Watched) -> None:
     assert pairs[True, False] > 0
     fresh.page.locator("[data-flip=right-wrong]").click()
     settle(fresh)
-    assert counted(fresh).startswith(f"{pairs[True, False]} of ")
+    assert counted(fresh) == f"{pairs[True, False]} pairs of answers."
     fresh.page.locator("#reader-list [role=option]").first.click()
     fresh.page.wait_for_selector(".columns")
     heads = fresh.page.locator(".column .badge").all_inner_texts()
@@ -182,7 +182,7 @@ def test_flips_against_an_arm_of_one_seed(tmp_path: Path) -> None:
         assert button.inner_text() == f"right → wrong: {len(worse)}"
         button.click()
         settle(shown)
-        assert counted(shown).startswith(f"{len(worse)} of ")
+        assert counted(shown) == f"{len(worse)} pairs of answers."
         # The arm of more seeds stands in the list, so that every pair has a row of its own.
         named = shown.page.locator("#reader-list .c-who").all_inner_texts()
         assert named == [f"L64, seed {seed}" for seed, _ in worse]
@@ -405,6 +405,15 @@ def test_no_address_stops_the_reader(fresh: Watched, rest: str) -> None:
     assert fresh.page.locator("#reader-title").inner_text() == "L64, seed 1: single, question 4"
     assert "thinking of L64 1 on 3" in fresh.page.locator(".trace").inner_text()
     assert fresh.errors() == []
+
+
+def test_a_link_to_an_arm_that_is_not_there_is_told(fresh: Watched) -> None:
+    go(fresh, "#/list?arm=L999&status=wrong")
+    said = counted(fresh)
+    assert said.endswith("Nothing here has the arm “L999”: that filter is off.")
+    assert said.startswith(f"{sum(row['status'] == 'wrong' for row in rows_of_tables())} of ")
+    set_filter(fresh, status="correct")
+    assert "Nothing here" not in counted(fresh)
 
 
 def test_hostile_texts_stay_text(tmp_path: Path) -> None:

@@ -45,9 +45,11 @@
       form.addEventListener("input", () => this.soon());
       form.addEventListener("reset", () => setTimeout(() => this.set({}) ?? this.changed()));
       this.flip = "";
+      this.unknown = []; // what a link named and this study does not have, as [filter, value]
     }
 
     soon() {
+      this.unknown = [];
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.changed(), 60);
     }
@@ -65,13 +67,17 @@
     }
 
     set(filter) {
+      this.unknown = [];
       for (const element of this.form.elements) {
         if (!element.name) continue;
         if (element.type === "checkbox") element.checked = Boolean(filter[element.name]);
         else if (element.type === "number" && !Number.isFinite(Number(filter[element.name]))) element.value = "";
         else element.value = filter[element.name] ?? "";
-        // A link may name what this study does not have: then the filter is off, and shows so.
-        if (element.tagName === "SELECT" && element.selectedIndex < 0) element.value = "";
+        // A link may name what this study does not have: then the filter is off, and the count says so.
+        if (element.tagName === "SELECT" && element.selectedIndex < 0) {
+          this.unknown.push([element.name, filter[element.name]]);
+          element.value = "";
+        }
       }
       this.flip = Object.hasOwn(FLIPS, filter.flip ?? "") ? filter.flip : "";
       this.showFlips();

@@ -64,7 +64,11 @@
       const by = {};
       if (!this.samples) for (const row of items) by[study.statuses[study.rows.status[row]]] = (by[study.statuses[study.rows.status[row]]] ?? 0) + 1;
       const told = Object.entries(by).map(([name, number]) => `${reader.count(number)} ${name.replace("_", " ")}`).join(", ");
-      byId("reader-counts").textContent = `${reader.count(items.length)} of ${reader.count(all)} ${this.samples ? "training samples" : "answers"}${told ? `: ${told}` : ""}.`;
+      const what = this.samples ? "training samples" : "answers";
+      // With a flip chosen a row stands for a pair: the verdicts are those of one side, and say nothing.
+      const shown = this.filter.flip ? `${reader.count(items.length)} pairs of answers.` : `${reader.count(items.length)} of ${reader.count(all)} ${what}${told ? `: ${told}` : ""}.`;
+      const off = this.filters.unknown.map(([name, value]) => ` Nothing here has the ${name} “${value.slice(0, 60)}”: that filter is off.`);
+      byId("reader-counts").textContent = shown + off.join("");
     }
 
     cellsOf(item) {
@@ -179,7 +183,10 @@
       if (focus) {
         title.focus({ preventScroll: true });
         const top = this.panel.getBoundingClientRect().top;
-        if (top < 0 || top > window.innerHeight / 2) (window.innerWidth < 900 ? this.panel : this.section).scrollIntoView();
+        if (top < 0 || top > window.innerHeight / 2) {
+          if (window.innerWidth < 900) this.panel.scrollIntoView();
+          else window.scrollBy(0, top - 0.4 * window.innerHeight); // some rows of the list stay in sight above the text
+        }
       }
     }
 
