@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.realdata import real_data
 
-from long1k.curation import duplicates
+from long1k.curation import bands, duplicates
 from long1k.curation.bands import MAX_BANDS, choose_bands
 from long1k.curation.duplicates import exact_keepers, keepers
 from long1k.curation.sketch import shingle_hashes, sketch, sketch_flat, sketch_questions
@@ -171,8 +171,8 @@ def test_keepers_are_those_of_brute_force(signatures: np.ndarray, threshold: flo
     # Bands may miss a pair at the threshold once in a thousand; here none may, so that every difference is a fault.
     groups = np.arange(len(signatures), dtype=np.uint64) % 2 if grouped else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "MISS", 1e-12)
-        patch.setattr(duplicates, "MAX_BANDS", 400)
+        patch.setattr(bands, "MISS", 1e-12)
+        patch.setattr(bands, "MAX_BANDS", 400)
         patch.setattr(duplicates, "SMALL_BUCKET", 3)
         found = keepers(signatures, threshold, groups=groups)
     own = np.arange(len(signatures))

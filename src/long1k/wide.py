@@ -21,5 +21,8 @@ def _fitted(line: str, width: int) -> str:
     if len(line) <= width:
         return line
     indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    place, _, rest = line.lstrip(" ").partition(": ")
+    if rest and "/" in place and " " not in place:  # "folder: what it holds": not in the middle of what it holds
+        return f"{indent[2:]}{place}:\n{_fitted(indent + rest, width)}"
     found = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return "\n".join(found) or line.rstrip()
