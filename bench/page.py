@@ -7,14 +7,14 @@ Needs Chromium (LONG1K_BROWSER, or one on the path) and Playwright.
 from __future__ import annotations
 
 import html
-import os
 import resource
-import shutil
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from scripts.browser_path import chromium
 
 from bench.common import Row, timed
 from bench.studies import write_study
@@ -79,11 +79,9 @@ def rows() -> list[Row]:
     from playwright.sync_api import sync_playwright
 
     made = []
+    path = chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("LONG1K_BROWSER") or shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-gpu"],
-        )  # fmt: skip
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         for outputs in SIZES:
             with tempfile.TemporaryDirectory() as folder:
                 made.append(_measure(browser, Path(folder), outputs))

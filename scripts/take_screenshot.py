@@ -1,13 +1,14 @@
 """The picture of a page that README shows.
 
-python scripts/take_screenshot.py runs/quickstart/report/report.html docs/page.png
+python -m scripts.take_screenshot runs/quickstart/report/report.html docs/page.png
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
+
+from scripts.browser_path import chromium
 
 WIDTH, HEIGHT = 1180, 900
 
@@ -21,9 +22,9 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("--at", default="", help="id of what shall stand at the top; default: the page's beginning")
     given = parser.parse_args()
-    browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    path = chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.goto(given.page.resolve().as_uri() + (f"#{given.at}" if given.at else ""))
         page.wait_for_timeout(1500)  # charts are drawn when they come into view

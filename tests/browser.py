@@ -5,9 +5,6 @@ The tests drive Chromium itself, from a page on disk.  One browser serves a proc
 
 from __future__ import annotations
 
-import functools
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,28 +13,11 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from scripts.browser_path import chromium
 
 _TIMEOUT_MS = 15_000
 # Laid out without a GPU, alike on every machine; a container has no sandbox of its own to give.
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--font-render-hinting=none", "--force-color-profile=srgb")
-
-
-@functools.cache
-def chromium() -> str:
-    """Path of the browser: LONG1K_BROWSER, or Chromium or Chrome on the path."""
-    for name in (
-        os.environ.get("LONG1K_BROWSER"),
-        "chromium",
-        "chromium-browser",
-        "google-chrome-stable",
-        "google-chrome",
-    ):
-        if name and (found := shutil.which(name)):
-            return found
-    with sync_playwright() as playwright:
-        if Path(playwright.chromium.executable_path).is_file():
-            return playwright.chromium.executable_path
-    raise RuntimeError("the tests of the page need Chromium: run `make test`, or sh scripts/make-browser.sh python")
 
 
 @dataclass
