@@ -66,15 +66,31 @@ def report(out: Path, root: Path, planned: Sequence[str] = ()) -> Manifest:
     begin(out, STAGE, settings, inputs)
     album = Album()
     context = study_context(root, findings, album) | {"made": made, "progress": progress}
-    reading, beside = _reader(out, root, findings)
+    reading = reader.build(out, root, findings)
     html = page.render(context | {"reader": reading}, album)
+    return write_page(
+        out, html, album, reading.files, stage=STAGE, config=settings, inputs=inputs, started=started,
+        rows_in=len(made["tables"]), analyzed=analysis is not None,
+    )  # fmt: skip
+
+
+def write_page(
+    out: Path, html: str, album: Album, beside: Sequence[Path] = (), *, stage: str, config: dict[str, Any],
+    inputs: dict[str, str], started: float, rows_in: int, analyzed: int,
+) -> Manifest:  # fmt: skip
+    """Write a page that was begun, and the files of its figures, and finish its folder.
+
+    Args:
+        beside: files that the page reads and that are written already.
+        analyzed: how many of its studies have findings; of a page of one study, whether it has.
+    """
     # A half of a surrogate pair is no character of any file; the page shows the mark for it already.
     write_atomic(out / PAGE, html.encode("utf-8", "replace"))
     files = [out / PAGE, *beside, *album.write(out)]
     return finish(
-        out, stage=STAGE, config=settings, inputs=inputs, digest=file_digest(out / PAGE), files=files,
-        started=started, rows_in=len(made["tables"]), rows_out=1,
-        info={"bytes": (out / PAGE).stat().st_size, "figures": len(album.figures), "analyzed": analysis is not None},
+        out, stage=stage, config=config, inputs=inputs, digest=file_digest(out / PAGE), files=files,
+        started=started, rows_in=rows_in, rows_out=1,
+        info={"bytes": (out / PAGE).stat().st_size, "figures": len(album.figures), "analyzed": analyzed},
     )  # fmt: skip
 
 
@@ -94,12 +110,6 @@ def study_of(root: Path) -> tuple[Manifest | None, dict[str, Any]]:
         )
     said = {key: recipe.get(key) for key in ("name", "description", "notes", "confidence")}
     return None, {**said, "name": said["name"] or root.resolve().name, "data": data_so_far(root)}
-
-
-def _reader(out: Path, root: Path, findings: Mapping[str, Any]) -> tuple[Any, list[Path]]:
-    """What `reader.html.j2` shows, and the side files that it reads, written under ``out``/texts."""
-    made = reader.build(out, root, findings)
-    return made, made.files
 
 
 def _findings(path: Path) -> dict[str, Any]:

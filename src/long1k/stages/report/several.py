@@ -10,18 +10,8 @@ from typing import Any
 from long1k.reporting import page  # what draws and fills in loads when a page is made
 from long1k.reporting.figures import Album
 from long1k.reporting.several import labels, several_context
-from long1k.stages.report import PAGE, study_of
-from long1k.tables import (
-    Manifest,
-    begin,
-    digest_json,
-    file_digest,
-    fingerprint,
-    finish,
-    is_current,
-    read_manifest,
-    write_atomic,
-)
+from long1k.stages.report import study_of, write_page
+from long1k.tables import Manifest, begin, digest_json, fingerprint, is_current, read_manifest
 
 STAGE = "report-several/1"
 
@@ -49,12 +39,9 @@ def report_several(out: Path, roots: Sequence[Path], differences: Sequence[Mappi
     started = time.time()
     begin(out, STAGE, settings, inputs)
     album = Album()
-    context = several_context(roots, findings, [one is not None for one, _ in found], differences, album)
-    html = page.render(context, album, "several.html.j2")
-    write_atomic(out / PAGE, html.encode("utf-8", "replace"))
-    return finish(
-        out, stage=STAGE, config=settings, inputs=inputs, digest=file_digest(out / PAGE),
-        files=[out / PAGE, *album.write(out)], started=started, rows_in=len(roots), rows_out=1,
-        info={"bytes": (out / PAGE).stat().st_size, "figures": len(album.figures),
-              "analyzed": sum(one is not None for one, _ in found)},
+    analyzed = [one is not None for one, _ in found]
+    html = page.render(several_context(roots, findings, analyzed, differences, album), album, "several.html.j2")
+    return write_page(
+        out, html, album, stage=STAGE, config=settings, inputs=inputs, started=started,
+        rows_in=len(roots), analyzed=sum(analyzed),
     )  # fmt: skip
