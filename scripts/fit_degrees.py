@@ -1,11 +1,13 @@
-"""Finds the constants of long1k.statistics.critical: python -m scripts.fit_degrees (two minutes).
+"""Finds the constants of long1k.statistics.critical: python -m scripts.fit_degrees (some minutes).
 
-For few degrees of freedom ν of the training seeds, power and scale of the rule
+For few degrees of freedom ν of the training seeds, power, scale and height of the rule
 
-    degrees = ν · (1 + (scale · A / B)^power)
+    degrees = ν · (1 + (scale · A / B)^power + height · hump(A / B))
 
 are chosen so that the coverage strays least from the confidence, over all true shares of the seeds in the
-variance.  Coverage is an integral over the chi-square distribution of B, taken at its quantiles; nothing is random.
+variance, and that an interval never narrows as its seeds differ more.  The power is kept below a limit: without it
+the rule for ν = 1 would be a jump.  Coverage is an integral over the chi-square distribution of B, taken at its
+quantiles; nothing is random.
 
 Then, for several arms, the sharpness of ν · (1.5 · arms)^(evenness^sharpness), over arms of equal, graded and single
 spreads, each with and without what varies beyond seed and question.  Equal and graded spreads count in full, a single
@@ -27,41 +29,69 @@ Array = NDArray[np.float64]
 
 CONFIDENCES = (0.8, 0.9, 0.95, 0.99)
 DEGREES = (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
-SHARES = 1 / (1 + np.exp(-np.linspace(-5, 8, 40)))  # of the seeds in the variance of the mean
+SHARES = 1 / (1 + np.exp(-np.linspace(-5, 8, 60)))  # of the seeds in the variance of the mean
 POINTS = 2000
+STEEPEST = 12.0
+_TAIL = np.linspace(1e-6, 1, 1500)
+_SPREAD = np.linspace(-9, 9, 800)  # logarithms of B / A at which an interval must not narrow
 
 
-def coverages(power: float, scale: float, degrees: float, confidence: float) -> Array:
-    """Of the rule, at every true share; the questions' part is taken as known."""
-    quantiles = (np.arange(POINTS) + 0.5) / POINTS
-    seeds = SHARES[:, None] * stats.chi2.ppf(quantiles, degrees)[None, :] / degrees
-    questions = 1 - SHARES[:, None]
-    share = 1 / (1 + (scale * questions / seeds) ** power)
-    grid = np.linspace(1e-6, 1, 1000)
-    critical = np.interp(share, grid, stats.t.ppf(0.5 + confidence / 2, degrees / grid))
-    return np.asarray((2 * stats.norm.cdf(critical * np.sqrt(seeds + questions)) - 1).mean(axis=1))
+class OneArm:
+    """Coverage of the rule for one arm at every true share; the questions' part is taken as known."""
 
+    def __init__(self, degrees: float, confidence: float) -> None:
+        self.degrees, self.confidence = degrees, confidence
+        quantiles = (np.arange(POINTS) + 0.5) / POINTS
+        seeds = SHARES[:, None] * stats.chi2.ppf(quantiles, degrees)[None, :] / degrees
+        questions = 1 - SHARES[:, None]
+        self.ratio, self.spread = np.log(questions / seeds), np.sqrt(seeds + questions)
+        self.quantiles = stats.t.ppf(0.5 + confidence / 2, degrees / _TAIL)
 
-def fit(degrees: float, confidence: float) -> tuple[float, float, float, float]:
-    """Power, scale, and the least and largest coverage they come to."""
+    def t(self, constants: Array, ratio: Array) -> Array:
+        """Quantile of the rule at logarithms of A / B."""
+        power, scale, height = constants
+        return np.asarray(np.interp(critical.share_of(ratio, power, scale, height), _TAIL, self.quantiles))
 
-    def straying(logarithms: Array) -> float:
-        off = coverages(*np.exp(logarithms), degrees, confidence) - confidence
-        return float(max(off.max(), -1.06 * off.min()))  # too narrow is worse than too wide
+    def coverages(self, constants: Array) -> Array:
+        """At every true share."""
+        return np.asarray((2 * special.ndtr(self.t(constants, self.ratio) * self.spread) - 1).mean(axis=1))
 
-    starts = [np.array(start) for start in ((0.3, 0.3), (1.6, -1.5), (0.8, -0.3))]
-    found = [
-        optimize.minimize(straying, start, method="Nelder-Mead", options={"maxiter": 200, "xatol": 1e-3, "fatol": 1e-6})
-        for start in starts
-    ]
-    power, scale = np.exp(min(found, key=lambda one: one.fun).x)
-    covered = coverages(power, scale, degrees, confidence)
-    return float(power), float(scale), float(covered.min()), float(covered.max())
+    def narrowing(self, constants: Array) -> float:
+        """How much the logarithm of the half width falls, all falls together, as the seeds' spread grows."""
+        half = np.log(self.t(constants, -_SPREAD) * np.sqrt(1 + np.exp(_SPREAD)))
+        return float(-np.minimum(np.diff(half), 0).sum())
+
+    def fit(self) -> tuple[Array, Array]:
+        """Constants and the coverages they come to."""
+
+        def constants(free: Array) -> Array:
+            return np.array([min(np.exp(free[0]), STEEPEST), np.exp(free[1]), free[2] ** 2])
+
+        def straying(free: Array) -> float:
+            off = self.coverages(constants(free)) - self.confidence
+            # Too narrow is worse than too wide.
+            return float(max(off.max(), -1.06 * off.min()) + 3 * self.narrowing(constants(free)))
+
+        found = []
+        # A smooth measure first, from several starts; then the largest straying itself.
+        for start in ((1.6, -1.5, 0.5), (0.8, -0.1, 0.5), (2.3, -3.5, 0.3), (0.9, 0.3, 0.6)):
+            free = np.array(start)
+            for norm in (4, 8, 16, 32):
+
+                def smooth(at: Array, norm: int = norm) -> Array:
+                    off = 100 * np.abs(self.coverages(constants(at)) - self.confidence)
+                    return np.append(off ** (norm / 2), 30 * self.narrowing(constants(at)))
+
+                free = optimize.least_squares(smooth, free, max_nfev=40, diff_step=1e-4).x
+            options = {"maxiter": 400, "xatol": 1e-3, "fatol": 1e-6}
+            found.append(optimize.minimize(straying, free, method="Nelder-Mead", options=options))
+        best = constants(min(found, key=lambda one: one.fun).x)
+        return best, self.coverages(best)
 
 
 # --- several arms ---------------------------------------------------------------------------------------------
 
-SINGLE = 0.35  # weight of spreads of which one arm has all
+SINGLE = 0.3  # weight of spreads of which one arm has all
 EACH, ARMS = (1, 2, 4), (2, 4, 10)
 SEED_SHARES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97)
 REST_SHARES = (0.0, 0.5, 0.95)  # of the questions' part: what varies beyond seed and question
@@ -83,7 +113,8 @@ def arms_coverage(weights: Array, degrees: int, confidence: float, sharpness: fl
     critical_t = np.log(stats.t.ppf(0.5 + confidence / 2, 1 / _GRID))
     normal = stats.norm.ppf(0.5 + confidence / 2)
     logs = np.linspace(0, 6, 200)
-    tabled = np.log([critical.constants(float(np.exp(at)), confidence) for at in logs])
+    tabled = np.array([critical.constants(float(np.exp(at)), confidence) for at in logs])
+    tabled[:, :2] = np.log(tabled[:, :2])
     found: dict[str, Array] = {}
     for kind, shares in spreads(weights).items():
         covered = []
@@ -95,8 +126,8 @@ def arms_coverage(weights: Array, degrees: int, confidence: float, sharpness: fl
                 count, even = evenness(np.maximum(parts, 1e-300), weights)
                 power = critical.sharpness(float(degrees), count, confidence) if sharpness is None else sharpness
                 together = degrees * np.exp(critical.most(count) * even**power)
-                powers, scales = (np.interp(np.log(together), logs, column) for column in tabled.T)
-                share = 1 / (1 + np.exp(np.clip(np.exp(powers) * (scales + np.log(known / seeds)), -600, 600)))
+                powers, scales, heights = (np.interp(np.log(together), logs, column) for column in tabled.T)
+                share = critical.share_of(np.log(known / seeds), np.exp(powers), np.exp(scales), heights)
                 t = np.exp(np.interp(share / together, _GRID, critical_t))
                 half = np.maximum(t * np.sqrt(known + seeds), FLOOR * normal * np.sqrt(questions))
                 covered.append(float((2 * special.ndtr(half) - 1).mean()))
@@ -121,7 +152,7 @@ def fit_sharpness(arms: int, degrees: int, confidence: float) -> tuple[float, di
         off = [(SINGLE if kind == "single" else 1) * np.abs(one - confidence) for kind, one in covered.items()]
         return float((np.concatenate(off) ** 8).sum() ** 0.125)  # nearly the largest, and smooth
 
-    grid = np.log([0.15, 0.2, 0.25, 0.32, 0.4, 0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5])
+    grid = np.log([0.15, 0.2, 0.25, 0.32, 0.4, 0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2])
     at = int(np.argmin([straying(one) for one in grid]))
     near = (grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)])
     found = optimize.minimize_scalar(straying, bounds=near, method="bounded", options={"xatol": 0.02})
@@ -143,10 +174,10 @@ def said(covered: dict[str, Array]) -> str:
 if __name__ == "__main__":
     for confidence in CONFIDENCES:
         for degrees in DEGREES:
-            power, scale, low, high = fit(degrees, confidence)
+            (power, scale, height), covered = OneArm(degrees, confidence).fit()
             print(
                 f"confidence {confidence:4.2f}  degrees {degrees:5.2f}  power {power:.3f}  scale {scale:.3f}  "
-                f"covers {100 * low:.2f} to {100 * high:.2f} %",
+                f"height {height:.3f}  covers {100 * covered.min():.2f} to {100 * covered.max():.2f} %",
                 flush=True,
             )
     for confidence in CONFIDENCES:

@@ -1,6 +1,6 @@
 """How often the law's intervals hold the truth, and its tests err: many simulated ladders.
 
-    python scripts/simulate_law.py --studies 2000
+    python scripts/simulate_law.py --studies 10000
 
 Six rungs of 1,000 to 12,000 tokens, the same questions asked of every rung. "flat": no effect of length; the others
 have a slope of 2 points a doubling. Grades are right or wrong, with a chance that depends on question, rung and seed.
@@ -80,7 +80,7 @@ def measure(case: str, count: int, seed: int = 0, draws: int = 500) -> dict[str,
 def main() -> None:
     """Print a table, one line a case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--studies", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=0, help="for the slope's second interval (default: none)")
     arguments = parser.parse_args()

@@ -5,11 +5,10 @@ freedom only (ν = 1 for two seeds).  Satterthwaite's rule, ν · (1 + A/B)², t
 by chance small it promises too much, and 95 % intervals cover 87 % (ν = 1) to 94 % (ν = 4).  A t quantile for each part
 covers 95 % to 98.8 %.  Between them lies
 
-    degrees = ν · (1 + (scale · A / B)^power)
+    degrees = ν · (1 + (scale · A / B)^power + height · hump(A / B)),   hump(r) = exp(-ln(r)² / (2 · 1.5²))
 
-with power and scale found by scripts/fit_degrees.py, such that coverage strays least from the confidence, whatever
-the true B is: 94.0 to 96.1 % for ν = 1, 94.7 to 95.3 % for ν = 2, nearer for more.  For ν = 1 a richer rule
-does little better: with a curve of twelve knots over B / A in place of power and scale, 94.4 to 95.6 % remain.
+with power, scale and height found by scripts/fit_degrees.py, such that coverage strays least from the confidence,
+whatever the true B is: 94.1 to 95.9 % for ν = 1, 94.9 to 95.1 % for ν = 2, nearer for more.
 
 Where several arms have seeds of their own, B is a sum of parts with ν degrees each, and what they have together
 depends on how alike the true parts are, which so few seeds hardly tell.  Welch's rule, cut off at their sum, is too
@@ -33,18 +32,19 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# (power, scale) by confidence and degrees of freedom of the seeds.
+# (power, scale, height) by confidence and degrees of freedom of the seeds.
 _DEGREES = (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
-_CONSTANTS: dict[float, tuple[tuple[float, float], ...]] = {
-    0.80: ((2.577, 1.067), (2.067, 1.332), (1.824, 1.522), (1.596, 1.769), (1.430, 2.026),
-           (1.327, 2.227), (1.265, 2.384), (1.227, 2.488)),
-    0.90: ((3.790, 0.482), (2.702, 0.730), (2.225, 0.942), (1.815, 1.262), (1.536, 1.640),
-           (1.377, 1.977), (1.284, 2.251), (1.232, 2.444)),
-    0.95: ((5.380, 0.205), (3.462, 0.380), (2.714, 0.560), (2.070, 0.876), (1.655, 1.310),
-           (1.431, 1.746), (1.304, 2.122), (1.239, 2.399)),
-    0.99: ((10.361, 0.023), (5.642, 0.072), (4.023, 0.148), (2.734, 0.344), (1.971, 0.743),
-           (1.567, 1.280), (1.358, 1.838), (1.253, 2.295)),
+_CONSTANTS: dict[float, tuple[tuple[float, float, float], ...]] = {
+    0.80: ((7.427, 0.853, 0.196), (3.547, 1.092, 0.187), (2.877, 1.213, 0.234), (2.488, 1.317, 0.320),
+           (2.272, 1.389, 0.424), (2.136, 1.435, 0.519), (2.019, 1.473, 0.587), (1.880, 1.515, 0.616)),
+    0.90: ((12.000, 0.394, 0.108), (12.000, 0.540, 0.207), (5.418, 0.712, 0.219), (3.057, 0.969, 0.251),
+           (2.427, 1.181, 0.336), (2.165, 1.339, 0.440), (2.036, 1.439, 0.540), (1.908, 1.501, 0.604)),
+    0.95: ((12.000, 0.177, 0.061), (12.000, 0.291, 0.138), (11.604, 0.395, 0.220), (4.249, 0.652, 0.229),
+           (2.624, 0.986, 0.275), (2.232, 1.222, 0.381), (1.969, 1.401, 0.485), (1.977, 1.481, 0.600)),
+    0.99: ((12.000, 0.023, 0.033), (10.656, 0.062, 0.062), (11.073, 0.112, 0.122), (10.191, 0.228, 0.240),
+           (3.569, 0.545, 0.237), (2.369, 0.960, 0.283), (2.083, 1.267, 0.418), (1.970, 1.451, 0.561)),
 }  # fmt: skip
+_HUMP = 1.5  # width of the hump, in logarithms of A / B
 
 LOWEST, HIGHEST = min(_CONSTANTS), max(_CONSTANTS)
 
@@ -54,41 +54,46 @@ _MOST = 1.5
 _EACH = (1.0, 2.0, 4.0)
 _ARMS = (2.0, 4.0, 10.0)
 _SHARPNESS: dict[float, tuple[tuple[float, ...], ...]] = {
-    0.80: ((0.38, 0.38, 0.40),
-           (0.75, 0.55, 0.50),
-           (1.25, 0.74, 0.58)),
-    0.90: ((0.44, 0.42, 0.42),
-           (0.81, 0.58, 0.53),
-           (1.35, 0.77, 0.59)),
-    0.95: ((0.51, 0.47, 0.48),
-           (0.89, 0.63, 0.56),
-           (1.48, 0.80, 0.62)),
-    0.99: ((0.95, 0.76, 0.82),
-           (1.30, 0.81, 0.71),
-           (1.95, 0.93, 0.68)),
+    0.80: ((0.41, 0.38, 0.38),
+           (0.79, 0.54, 0.49),
+           (1.27, 0.73, 0.57)),
+    0.90: ((0.48, 0.41, 0.41),
+           (0.86, 0.57, 0.51),
+           (1.39, 0.77, 0.58)),
+    0.95: ((0.57, 0.47, 0.45),
+           (0.96, 0.62, 0.55),
+           (1.54, 0.81, 0.60)),
+    0.99: ((1.02, 0.73, 0.77),
+           (1.39, 0.80, 0.68),
+           (2.08, 0.93, 0.67)),
 }  # fmt: skip
 
 
-def constants(seed_degrees: float, confidence: float) -> tuple[float, float]:
-    """Power and scale, between the tabled ones: straight in 1/ν, and in the logarithm of 1 - confidence."""
-    inverse, powers, scales = _at(confidence)
+def constants(seed_degrees: float, confidence: float) -> tuple[float, float, float]:
+    """Power, scale and height, between the tabled ones: straight in 1/ν, and in the logarithm of 1 - confidence."""
+    inverse, powers, scales, heights = _at(confidence)
     at = 1 / max(seed_degrees, 1.0)
-    return math.exp(float(np.interp(at, inverse, powers))), math.exp(float(np.interp(at, inverse, scales)))
+    return (
+        math.exp(float(np.interp(at, inverse, powers))), math.exp(float(np.interp(at, inverse, scales))),
+        float(np.interp(at, inverse, heights)),
+    )  # fmt: skip
 
 
 @lru_cache(4096)
-def _at(confidence: float) -> tuple[Array, Array, Array]:
-    """1/ν, and the logarithms of power and scale at one confidence; logarithms, since both grow without bound."""
+def _at(confidence: float) -> tuple[Array, Array, Array, Array]:
+    """1/ν; logarithms of power and scale, which grow without bound, and the height, at one confidence."""
     levels = sorted(_CONSTANTS)
     places, at = [-math.log(1 - level) for level in levels], -math.log(1 - confidence)
-    found = [
-        [
-            float(np.interp(at, places, [math.log(_CONSTANTS[level][row][part]) for level in levels]))
-            for row in reversed(range(len(_DEGREES)))
-        ]
-        for part in (0, 1)
-    ]
-    return np.array([1 / degrees for degrees in reversed(_DEGREES)]), np.array(found[0]), np.array(found[1])
+    table = np.array([_CONSTANTS[level] for level in levels])[:, ::-1]  # (levels, degrees from many to few, constants)
+    table[..., :2] = np.log(table[..., :2])
+    found = np.array([[np.interp(at, places, column) for column in row] for row in table.transpose(2, 1, 0)])
+    return np.array([1 / degrees for degrees in reversed(_DEGREES)]), found[0], found[1], found[2]
+
+
+def share_of(ratio: Array, power: float | Array, scale: float | Array, height: float | Array) -> Array:
+    """ν / degrees by the rule, 0 to 1, at logarithms of A / B."""
+    rise = np.exp(np.clip(power * (np.log(scale) + ratio), -700, 700))
+    return np.asarray(1 / (1 + rise + height * np.exp(-0.5 * (ratio / _HUMP) ** 2)))
 
 
 def pooled(degrees: float, arms: float, evenness: float, confidence: float) -> float:
@@ -152,9 +157,8 @@ def degrees_of(
     if seed_degrees == 0 or seeds == 0:
         return question_degrees
     together = pooled(seed_degrees, arms, evenness, confidence)
-    power, scale = constants(together, confidence)
     share = seeds / (seeds + questions)
-    # The rule as a share of 1/ν; in logarithms, as the ratio to a power of ten may leave what a float holds.
-    exponent = power * (math.log(scale) + math.log(questions) - math.log(seeds)) if questions > 0 else -math.inf
-    ours = 1 / (1 + math.exp(exponent)) if exponent < 700 else 0.0
+    # The rule as a share of 1/ν, of the logarithm of the ratio, whose powers may leave what a float holds.
+    ratio = np.array(math.log(questions) - math.log(seeds) if questions > 0 else -math.inf)
+    ours = float(share_of(ratio, *constants(together, confidence)))
     return 1 / (ours / together + (1 - share) ** 2 / question_degrees) if ours or share < 1 else question_degrees

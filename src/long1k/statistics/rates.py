@@ -35,7 +35,9 @@ __all__ = [
 ]
 
 # Where seeds happen to agree, what they show can be near 0: at least so much of what questions alone give is kept.
-FLOOR = 0.4
+FLOOR = 0.3
+# Questions' worth of a normal distribution in ``_ratio_degrees``.
+_PRIOR = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ def crossed_mean(y_SQ: Array, confidence: float = 0.95, bounds: tuple[float, flo
     if len(y) == 1 and binary:  # one output a question: Wilson's own interval
         ratio = wilson
     else:
-        ratio = (_half_width(parts, confidence) / (most - least)) ** 2 / spread
+        degrees = _ratio_degrees((y.mean(axis=0) - least) / (most - least))
+        ratio = (_half_width(parts, confidence, degrees) / (most - least)) ** 2 / spread
         # However much seeds and questions agree by chance, so many outputs do not know their rate better than
         # twice as many independent ones.
         ratio = max(ratio, wilson / 2) if binary else ratio
@@ -200,21 +203,41 @@ def tango(both: int, only_a: int, only_b: int, neither: int, confidence: float =
     return edge(estimate, -1.0, 1.0), edge(estimate, 1.0, -1.0)
 
 
-def _degrees(parts: Parts, confidence: float) -> float:
+def _ratio_degrees(rates: Array) -> float:
+    """Degrees of freedom with which questions' rates know the ratio of their variance to p · (1 - p).
+
+    Wilson's shape needs that ratio, not the variance, and what moves with p does not make it uncertain: of one right or
+    wrong output a question nothing does.  By linearisation, with as much again from a normal distribution as ten
+    questions give, since few rates hardly show how they scatter.
+
+    Args:
+        rates: shape (questions,), 0 to 1, their mean neither 0 nor 1.
+    """
+    mean, count = float(rates.mean()), len(rates)
+    variance = float(rates.var())
+    if variance == 0:
+        return count - 1
+    off = rates - mean
+    moved = off**2 / variance - 1 - off * (1 - 2 * mean) / (mean * (1 - mean))
+    return 2 * (count - 1) * (count + _PRIOR) / (float((moved**2).sum()) + 2 * _PRIOR)
+
+
+def _degrees(parts: Parts, confidence: float, question_degrees: float | None = None) -> float:
     confidence = min(max(confidence, LOWEST), HIGHEST)
     known = max(parts.questions - parts.rest, 0.0)
     return degrees_of(
-        parts.seeds, known, parts.seed_degrees, parts.num_questions - 1, confidence,
+        parts.seeds, known, parts.seed_degrees, question_degrees or parts.num_questions - 1, confidence,
         arms=parts.seed_arms, evenness=parts.evenness,
     )  # fmt: skip
 
 
-def _half_width(parts: Parts, confidence: float) -> float:
-    quantile = 0.5 + confidence / 2
+def _half_width(parts: Parts, confidence: float, question_degrees: float | None = None) -> float:
+    quantile, question_degrees = 0.5 + confidence / 2, question_degrees or parts.num_questions - 1
     half = 0.0
     if parts.variance > 0:
-        half = float(special.stdtrit(_degrees(parts, confidence), quantile) * np.sqrt(parts.variance))
-    return max(half, FLOOR * float(special.stdtrit(parts.num_questions - 1, quantile) * np.sqrt(parts.questions)))
+        half = float(special.stdtrit(_degrees(parts, confidence, question_degrees), quantile))
+        half *= float(np.sqrt(parts.variance))
+    return max(half, FLOOR * float(special.stdtrit(question_degrees, quantile) * np.sqrt(parts.questions)))
 
 
 def _interval(parts: Parts, low: float, high: float, confidence: float) -> Interval:
