@@ -69,8 +69,7 @@ class OneArm:
 
         def straying(free: Array) -> float:
             off = self.coverages(constants(free)) - self.confidence
-            # Too narrow is worse than too wide.
-            return float(max(off.max(), -1.06 * off.min()) + 3 * self.narrowing(constants(free)))
+            return float(np.abs(off).max() + 3 * self.narrowing(constants(free)))
 
         found = []
         # A smooth measure first, from several starts; then the largest straying itself.
@@ -91,7 +90,7 @@ class OneArm:
 
 # --- several arms ---------------------------------------------------------------------------------------------
 
-SINGLE = 0.3  # weight of spreads of which one arm has all
+SINGLE = 0.25  # weight of spreads of which one arm has all
 EACH, ARMS = (1, 2, 4), (2, 4, 10)
 SEED_SHARES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97)
 REST_SHARES = (0.0, 0.5, 0.95)  # of the questions' part: what varies beyond seed and question

@@ -20,13 +20,14 @@ def counted(studies: int, seed: int, one: Callable[[np.random.Generator], tuple[
 
 
 def covers_rate(world: World) -> Callable[[np.random.Generator], tuple[float, ...]]:
-    """Whether the interval of one arm's accuracy holds the truth; its width."""
+    """Whether the interval of one arm's accuracy holds the truth; its width; whether the truth is above it."""
 
     def one(rng: np.random.Generator) -> tuple[float, ...]:
         found = crossed_mean(world.arms(rng, [world.mean])[0], bounds=(0.0, 1.0))
         assert found.low is not None
         assert found.high is not None
-        return float(found.low <= world.mean <= found.high), 100 * (found.high - found.low)
+        inside, above = found.low <= world.mean <= found.high, world.mean > found.high
+        return float(inside), 100 * (found.high - found.low), float(above)
 
     return one
 

@@ -18,8 +18,7 @@ from scripts.measures import (
     equivalence,
     family,
 )
-from scripts.worlds import CLUSTERED, FLAT, ODD, POWERS, SEEDS, World, design_of
-
+from scripts.worlds import CEILING, CLUSTERED, FLAT, ODD, POWERS, SEEDS, World, design_of
 
 BOOTSTRAPS = 2000  # studies at most: each takes 999 resamples
 
@@ -38,7 +37,7 @@ def rate_table(studies: int) -> Iterator[str]:
     """Intervals of an accuracy."""
     yield "| accuracy of one arm | covered | mean width, points |\n|---|---|---|"
     for name, world in (FLAT | CLUSTERED | SEEDS).items():
-        covered, width = counted(_times(name) * studies, 1, covers_rate(world))
+        covered, width, _ = counted(_times(name) * studies, 1, covers_rate(world))
         yield f"| {name} | {percent(covered)} | {width:.1f} |"
 
 
@@ -50,6 +49,14 @@ def difference_table(studies: int) -> Iterator[str]:
             covered, width, excluded, small = counted(_times(name) * studies, 2, covers_difference(world, gap))
             yield f"| {name} | {100 * gap:g} points | {percent(covered)} | {width:.1f} | {percent(small)} |"
             assert world.seeds == world.samples == 1 or excluded == small  # interval and p say the same
+
+
+def ceiling_table(studies: int) -> Iterator[str]:
+    """Intervals of a high accuracy over few questions."""
+    yield "| accuracy near 1 | covered | mean width, points | truth above it |\n|---|---|---|---|"
+    for name, world in CEILING.items():
+        covered, width, above = counted(studies, 8, covers_rate(world))
+        yield f"| {name} | {percent(covered)} | {width:.1f} | {percent(above)} |"
 
 
 def slope_table(studies: int) -> Iterator[str]:
@@ -101,8 +108,8 @@ def power_table(studies: int) -> Iterator[str]:
 
 
 TABLES = {
-    "rates": rate_table, "differences": difference_table, "slopes": slope_table, "bootstrap": bootstrap_table,
-    "family": family_table, "equivalence": equivalence_table, "power": power_table,
+    "rates": rate_table, "ceiling": ceiling_table, "differences": difference_table, "slopes": slope_table,
+    "bootstrap": bootstrap_table, "family": family_table, "equivalence": equivalence_table, "power": power_table,
 }  # fmt: skip
 
 

@@ -92,6 +92,14 @@ CLUSTERED = {
     "198 questions × 4 outputs": World(198, 4, mean=0.65, difficulty=2.0),
     "500 questions × 4 outputs, 95 %": World(500, 4, mean=0.95, difficulty=1.5),
 }
+# Few questions, nearly all of them solved: most of what varies stands in a handful.
+CEILING = {
+    "30 questions × 16 outputs, 80 %": World(30, 16, mean=0.8),
+    "30 questions × 16 outputs, 90 %": World(30, 16, mean=0.9),
+    "30 questions × 16 outputs, 95 %": World(30, 16, mean=0.95, difficulty=2.0),
+    "100 questions × 16 outputs, 95 %": World(100, 16, mean=0.95, difficulty=2.0),
+    "3 seeds, 30 questions × 8, 90 %": World(30, 8, 3, 0.9, 1.5, 0.1, 0.3),
+}
 SEEDS = {
     f"{seeds} seeds, {questions} questions × {samples}, luck {luck:g}": World(
         questions, samples, seeds, 0.6, 1.5, luck, 0.3
