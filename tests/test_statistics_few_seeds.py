@@ -155,6 +155,23 @@ def test_tied_arms_have_no_interval_and_no_p() -> None:
     assert p_value(parts_of([y[:, :1]], [1.0])) is None
 
 
+def test_the_ratio_of_wilsons_shape_is_known_better_the_less_rates_scatter_beside_their_mean() -> None:
+    def degrees(rates: np.ndarray) -> float:
+        # What t stands for in the interval, read back from its edges: they solve (p - x)^2 = ratio * x * (1 - x).
+        found = crossed_mean(rates[None, :], bounds=(0.0, 1.0))
+        assert found.low is not None
+        ratio = (found.estimate - found.low) ** 2 / (found.low * (1 - found.low))
+        t = np.sqrt(ratio * found.estimate * (1 - found.estimate) * len(rates) / rates.var(ddof=1))
+        return float(optimize.brentq(lambda log: stats.t.ppf(0.975, np.exp(log)) - t, -1, 12))
+
+    normal = 0.5 + 0.05 * stats.norm.ppf((np.arange(300) + 0.5) / 300)
+    assert np.exp(degrees(normal)) == pytest.approx(299, rel=0.05)
+    halves = np.repeat([0.0, 0.5, 1.0], [14, 2, 14])
+    assert np.exp(degrees(halves)) > 60  # nearly right or wrong: the variance follows from the mean
+    few = np.array([0.2, 0.6, 0.9])
+    assert np.exp(degrees(few)) == pytest.approx(2, rel=0.35)  # three questions say little of how they scatter
+
+
 def test_seeds_that_agree_by_chance_do_not_make_the_interval_vanish() -> None:
     y = np.array([[1.0] * 5 + [0.0] * 55, [0.0] * 55 + [1.0] * 5])
     found = crossed_mean(y)
@@ -277,7 +294,7 @@ def test_the_split_says_what_it_cannot_tell() -> None:
 
 @pytest.mark.parametrize("name", list(FLAT | CLUSTERED) + [n for n in SEEDS if "× 1" in n and "0.1" in n])
 def test_intervals_of_rates_cover(name: str) -> None:
-    covered, _ = _counted(700, 11, covers_rate((FLAT | CLUSTERED | SEEDS)[name]))
+    covered, *_ = _counted(700, 11, covers_rate((FLAT | CLUSTERED | SEEDS)[name]))
     assert 0.92 <= covered <= 0.98
 
 
