@@ -40,7 +40,7 @@ class Free:
         return np.asarray((2 * special.ndtr(np.exp(logarithm) * self.questions) - 1).mean(axis=1))
 
     def fit(self, steps: Array) -> Array:
-        """The coverages of the rule that strays least, from a start."""
+        """The steps of the rule that strays least, from a start."""
         for norm in (4, 8, 16, 32, 64, 128):
 
             def straying(at: Array, norm: int = norm) -> Array:
@@ -48,7 +48,7 @@ class Free:
 
             bounds = (np.zeros(len(steps)), np.full(len(steps), 8.0))
             steps = optimize.least_squares(straying, steps, bounds=bounds, max_nfev=40, diff_step=1e-5).x
-        return self.coverages(steps)
+        return steps
 
 
 def main() -> None:
@@ -61,9 +61,16 @@ def main() -> None:
     constants = np.array(critical.constants(given.degrees, given.confidence))
     half = np.log(rule.t(constants, -KNOTS) * np.sqrt(1 + np.exp(KNOTS)))
     start = np.concatenate([half[:1], np.maximum(np.diff(half), 1e-3)])
-    free = Free(given.degrees, given.confidence).fit(start)
-    for name, covered in (("the rule in use", rule.coverages(constants)), ("any rule that never narrows", free)):
+    free = Free(given.degrees, given.confidence)
+    steps = free.fit(start)
+    for name, covered in (("the rule in use", rule.coverages(constants)), ("free", free.coverages(steps))):
         print(f"{name}: {100 * covered.min():.2f} to {100 * covered.max():.2f} %")
+    at = int(steps[1:].argmax()) + 1
+    before, after = np.exp(np.cumsum(steps)[at - 1 : at + 1])
+    print(
+        f"largest step of the free one: from a half width of {before:.1f} to {after:.1f} standard errors of the "
+        f"questions, at seeds' spreads of {np.exp(KNOTS[at - 1] / 2):.2f} to {np.exp(KNOTS[at] / 2):.2f} of them"
+    )
 
 
 if __name__ == "__main__":

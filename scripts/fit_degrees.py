@@ -11,7 +11,7 @@ quantiles; nothing is random.
 
 Then, for several arms, the sharpness of ν · (1.5 · arms)^(evenness^sharpness), over arms of equal, graded and single
 spreads, each with and without what varies beyond seed and question.  Equal and graded spreads count in full, a single
-arm that alone varies a third.  Last, a check on what nothing was fitted to: other numbers of arms and degrees, and
+arm that alone varies a quarter.  Last, a check on what nothing was fitted to: other numbers of arms and degrees, and
 unequal weights, as a slope or two arms of different numbers of seeds have them.
 """
 
@@ -173,10 +173,10 @@ def said(covered: dict[str, Array]) -> str:
 if __name__ == "__main__":
     for confidence in CONFIDENCES:
         for degrees in DEGREES:
-            (power, scale, height), covered = OneArm(degrees, confidence).fit()
+            (power, scale, height), one_arm = OneArm(degrees, confidence).fit()
             print(
                 f"confidence {confidence:4.2f}  degrees {degrees:5.2f}  power {power:.3f}  scale {scale:.3f}  "
-                f"height {height:.3f}  covers {100 * covered.min():.2f} to {100 * covered.max():.2f} %",
+                f"height {height:.3f}  covers {100 * one_arm.min():.2f} to {100 * one_arm.max():.2f} %",
                 flush=True,
             )
     for confidence in CONFIDENCES:

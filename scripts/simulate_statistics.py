@@ -52,8 +52,8 @@ def difference_table(studies: int) -> Iterator[str]:
 
 
 def ceiling_table(studies: int) -> Iterator[str]:
-    """Intervals of a high accuracy over few questions."""
-    yield "| accuracy near 1 | covered | mean width, points | truth above it |\n|---|---|---|---|"
+    """Intervals of an accuracy over few questions, or near 1."""
+    yield "| few questions, or near 1 | covered | mean width, points | truth above it |\n|---|---|---|---|"
     for name, world in CEILING.items():
         covered, width, above = counted(studies, 8, covers_rate(world))
         yield f"| {name} | {percent(covered)} | {width:.1f} | {percent(above)} |"

@@ -92,8 +92,11 @@ CLUSTERED = {
     "198 questions × 4 outputs": World(198, 4, mean=0.65, difficulty=2.0),
     "500 questions × 4 outputs, 95 %": World(500, 4, mean=0.95, difficulty=1.5),
 }
-# Few questions, nearly all of them solved: most of what varies stands in a handful.
+# Very few questions, or nearly all of them solved: most of what varies stands in a handful.
 CEILING = {
+    "5 questions × 16 outputs, 50 %": World(5, 16, mean=0.5),
+    "5 questions × 16 outputs, 85 %": World(5, 16, mean=0.85),
+    "10 questions × 16 outputs, 85 %": World(10, 16, mean=0.85),
     "30 questions × 16 outputs, 80 %": World(30, 16, mean=0.8),
     "30 questions × 16 outputs, 90 %": World(30, 16, mean=0.9),
     "30 questions × 16 outputs, 95 %": World(30, 16, mean=0.95, difficulty=2.0),

@@ -161,4 +161,4 @@ def degrees_of(
     # The rule as a share of 1/ν, of the logarithm of the ratio, whose powers may leave what a float holds.
     ratio = np.array(math.log(questions) - math.log(seeds) if questions > 0 else -math.inf)
     ours = float(share_of(ratio, *constants(together, confidence)))
-    return 1 / (ours / together + (1 - share) ** 2 / question_degrees) if ours or share < 1 else question_degrees
+    return 1 / (ours / together + (1 - share) ** 2 / question_degrees)

@@ -36,8 +36,8 @@ __all__ = [
 
 # Where seeds happen to agree, what they show can be near 0: at least so much of what questions alone give is kept.
 FLOOR = 0.3
-# Questions' worth of a normal distribution in ``_ratio_degrees``.
-_PRIOR = 10
+# Squared number of questions at which their own scatter counts half in ``_ratio_degrees``: about 17.
+_OWN = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def p_value(parts: Parts) -> float | None:
         distance = abs(parts.estimate) / float(np.sqrt(parts.variance))
 
         def tails(p: float) -> float:
-            return 2 * float(special.stdtr(_degrees(parts, 1 - p), -distance))
+            return 2 * float(special.stdtr(_degrees(parts, 1 - p, parts.num_questions - 1), -distance))
 
         least, most = 1 - HIGHEST, 1 - LOWEST
         if tails(least) <= least:
@@ -207,32 +207,35 @@ def _ratio_degrees(rates: Array) -> float:
     """Degrees of freedom with which questions' rates know the ratio of their variance to p · (1 - p).
 
     Wilson's shape needs that ratio, not the variance, and what moves with p does not make it uncertain: of one right or
-    wrong output a question nothing does.  By linearisation, with as much again from a normal distribution as ten
-    questions give, since few rates hardly show how they scatter.
+    wrong output a question nothing does.  By linearisation; few questions hardly show how their rates scatter, so that
+    the less of them there are, the more a normal distribution stands in, which gives questions less one.
 
     Args:
         rates: shape (questions,), 0 to 1, their mean neither 0 nor 1.
     """
     mean, count = float(rates.mean()), len(rates)
     variance = float(rates.var())
-    if variance == 0:
+    if variance < 1e-24:  # by rounding: there is nothing to learn from
         return count - 1
     off = rates - mean
     moved = off**2 / variance - 1 - off * (1 - 2 * mean) / (mean * (1 - mean))
-    return 2 * (count - 1) * (count + _PRIOR) / (float((moved**2).sum()) + 2 * _PRIOR)
+    own = count**2 / (count**2 + _OWN)
+    return (count - 1) / (own * float((moved**2).mean()) / 2 + 1 - own)
 
 
-def _degrees(parts: Parts, confidence: float, question_degrees: float | None = None) -> float:
+def _degrees(parts: Parts, confidence: float, question_degrees: float) -> float:
     confidence = min(max(confidence, LOWEST), HIGHEST)
     known = max(parts.questions - parts.rest, 0.0)
     return degrees_of(
-        parts.seeds, known, parts.seed_degrees, question_degrees or parts.num_questions - 1, confidence,
+        parts.seeds, known, parts.seed_degrees, question_degrees, confidence,
         arms=parts.seed_arms, evenness=parts.evenness,
     )  # fmt: skip
 
 
 def _half_width(parts: Parts, confidence: float, question_degrees: float | None = None) -> float:
-    quantile, question_degrees = 0.5 + confidence / 2, question_degrees or parts.num_questions - 1
+    quantile = 0.5 + confidence / 2
+    if question_degrees is None:
+        question_degrees = parts.num_questions - 1
     half = 0.0
     if parts.variance > 0:
         half = float(special.stdtrit(_degrees(parts, confidence, question_degrees), quantile))
