@@ -140,6 +140,18 @@ def test_second_run_does_nothing_and_loads_no_torch(runs: Path, root: Path) -> N
 
 
 @pytest.mark.slow
+def test_analyzed_again_from_its_scores_a_run_finds_the_same_in_the_same_order(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "smoke" / "quickstart"
+    shutil.copytree(root, copy)
+    shutil.rmtree(copy / "analyze")
+    done = long1k("analyze", str(copy))
+    assert done.returncode == 0, done.stderr
+    made, again = ((folder / "analyze" / "findings.json").read_bytes() for folder in (root, copy))
+    assert [one["benchmark"] for one in json.loads(made)["benchmarks"]] == ["single", "after-7"]
+    assert made == again
+
+
+@pytest.mark.slow
 def test_a_changed_recipe_makes_again_only_what_depends_on_it(runs: Path, root: Path, tmp_path: Path) -> None:
     copy = tmp_path / "smoke" / "quickstart"
     shutil.copytree(root, copy)

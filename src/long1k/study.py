@@ -17,6 +17,7 @@ used as it is, and never replaced.
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ from long1k.jsonlines import expand_path
 from long1k.locks import locked
 from long1k.progress import doing
 from long1k.recipe import Recipe, make_benchmarks, make_sources, recipe_of_run
-from long1k.rows import Example, Trace, canonical_json, derive_seed
+from long1k.rows import Example, Trace, derive_seed
 from long1k.stages.analyze import ArmInfo, Cell, analyze
 from long1k.stages.collect import collect
 from long1k.stages.curve import curve
@@ -78,7 +79,9 @@ def run_study(
             locks.enter_context(locked(folder, "--runs"))
         board = locks.enter_context(Board(study, workers=num_workers, live=live))
         told = Told(board, say)
-        write_atomic(study.root / "recipe.json", canonical_json(recipe.model_dump(mode="json")).encode())
+        # In the recipe's own order: analyzed again, benchmarks and arms come as they did in the run.
+        written = json.dumps(recipe.model_dump(mode="json"), ensure_ascii=False)
+        write_atomic(study.root / "recipe.json", written.encode())
         excluded = _excluded(study)
         if recipe.base is not None:
             make_base(study, executor, told)

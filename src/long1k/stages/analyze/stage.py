@@ -46,7 +46,7 @@ from long1k.tables import (
 )
 from long1k.tokens import Tokenizer
 
-STAGE = "analyze/4"
+STAGE = "analyze/5"
 FINDINGS = "findings.json"
 
 
