@@ -92,9 +92,12 @@ def make_pool(micro_chat: Chat) -> MakePool:
     return make
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _browser_ends() -> Iterator[None]:
-    """The browser of this process, if a test started one, ends with it."""
+    """The browser of this process, if a test started one, ends with the file.
+
+    Its driver keeps an event loop running in this thread; tests of other files run loops of their own.
+    """
     yield
     if "browser" in sys.modules:
         sys.modules["browser"].stop_browser()

@@ -327,8 +327,8 @@ def test_ctrl_c_in_a_notebook_ends_what_runs_beside_it() -> None:
         run_on(runner, forever())
 
     def interrupt() -> None:
-        started.wait()
-        os.kill(os.getpid(), signal.SIGINT)
+        if started.wait(30):
+            os.kill(os.getpid(), signal.SIGINT)
 
     runner, loop, thread = new_runner(), asyncio.new_event_loop(), threading.Thread(target=interrupt)
     thread.start()
