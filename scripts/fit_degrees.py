@@ -1,4 +1,4 @@
-"""Finds the constants of long1k.statistics.critical: python -m scripts.fit_degrees (some minutes).
+"""Finds the constants of long1k.statistics.critical: python -m scripts.fit_degrees (two minutes).
 
 For few degrees of freedom ν of the training seeds, power, scale and height of the rule
 
