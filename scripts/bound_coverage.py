@@ -12,8 +12,8 @@ import argparse
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
-from scripts.fit_degrees import POINTS, SHARES, OneArm
+from scipy import optimize, special
+from scripts.fit_degrees import SHARES, OneArm
 
 from long1k.statistics import critical
 
@@ -25,10 +25,9 @@ KNOTS = np.linspace(-4, 3.5, 31)  # logarithms of B / A
 class Free:
     """Coverage of a free rule at every true share of the seeds."""
 
-    def __init__(self, degrees: float, confidence: float) -> None:
-        self.confidence = confidence
-        shown = stats.chi2.ppf((np.arange(POINTS) + 0.5) / POINTS, degrees) / degrees
-        self.spread = np.log(SHARES[:, None] * shown[None, :] / (1 - SHARES[:, None]))
+    def __init__(self, rule: OneArm) -> None:
+        self.confidence = rule.confidence
+        self.spread = -rule.ratio
         self.questions = np.sqrt(1 - SHARES[:, None])
 
     def coverages(self, steps: Array) -> Array:
@@ -61,7 +60,7 @@ def main() -> None:
     constants = np.array(critical.constants(given.degrees, given.confidence))
     half = np.log(rule.t(constants, -KNOTS) * np.sqrt(1 + np.exp(KNOTS)))
     start = np.concatenate([half[:1], np.maximum(np.diff(half), 1e-3)])
-    free = Free(given.degrees, given.confidence)
+    free = Free(rule)
     steps = free.fit(start)
     for name, covered in (("the rule in use", rule.coverages(constants)), ("free", free.coverages(steps))):
         print(f"{name}: {100 * covered.min():.2f} to {100 * covered.max():.2f} %")

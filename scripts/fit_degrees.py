@@ -40,7 +40,7 @@ class OneArm:
     """Coverage of the rule for one arm at every true share; the questions' part is taken as known."""
 
     def __init__(self, degrees: float, confidence: float) -> None:
-        self.degrees, self.confidence = degrees, confidence
+        self.confidence = confidence
         quantiles = (np.arange(POINTS) + 0.5) / POINTS
         seeds = SHARES[:, None] * stats.chi2.ppf(quantiles, degrees)[None, :] / degrees
         questions = 1 - SHARES[:, None]

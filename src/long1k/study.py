@@ -17,7 +17,6 @@ used as it is, and never replaced.
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -80,8 +79,7 @@ def run_study(
         board = locks.enter_context(Board(study, workers=num_workers, live=live))
         told = Told(board, say)
         # In the recipe's own order: analyzed again, benchmarks and arms come as they did in the run.
-        written = json.dumps(recipe.model_dump(mode="json"), ensure_ascii=False)
-        write_atomic(study.root / "recipe.json", written.encode())
+        write_atomic(study.root / "recipe.json", recipe.model_dump_json().encode())
         excluded = _excluded(study)
         if recipe.base is not None:
             make_base(study, executor, told)
