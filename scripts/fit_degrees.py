@@ -31,7 +31,7 @@ CONFIDENCES = (0.8, 0.9, 0.95, 0.99)
 DEGREES = (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 SHARES = 1 / (1 + np.exp(-np.linspace(-5, 8, 60)))  # of the seeds in the variance of the mean
 POINTS = 2000
-STEEPEST = 12.0
+STEEPEST = 24.0
 _TAIL = np.linspace(1e-6, 1, 1500)
 _SPREAD = np.linspace(-9, 9, 800)  # logarithms of B / A at which an interval must not narrow
 
@@ -90,8 +90,9 @@ class OneArm:
 
 # --- several arms ---------------------------------------------------------------------------------------------
 
-SINGLE = 0.25  # weight of spreads of which one arm has all
 EACH, ARMS = (1, 2, 4), (2, 4, 10)
+# Weight of spreads of which one arm has all, by number of arms.
+SINGLE = {2: 0.1, 4: 0.25, 10: 0.25}
 SEED_SHARES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97)
 REST_SHARES = (0.0, 0.5, 0.95)  # of the questions' part: what varies beyond seed and question
 _GRID = np.linspace(1e-6, 1, 4000)
@@ -148,7 +149,7 @@ def fit_sharpness(arms: int, degrees: int, confidence: float) -> tuple[float, di
 
     def straying(logarithm: float) -> float:
         covered = arms_coverage(weights, degrees, confidence, float(np.exp(logarithm)))
-        off = [(SINGLE if kind == "single" else 1) * np.abs(one - confidence) for kind, one in covered.items()]
+        off = [(SINGLE[arms] if kind == "single" else 1) * np.abs(one - confidence) for kind, one in covered.items()]
         return float((np.concatenate(off) ** 8).sum() ** 0.125)  # nearly the largest, and smooth
 
     grid = np.log([0.15, 0.2, 0.25, 0.32, 0.4, 0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2])

@@ -19,14 +19,20 @@ def counted(studies: int, seed: int, one: Callable[[np.random.Generator], tuple[
     return [float(value) for value in np.mean([one(rng) for _ in range(studies)], axis=0)]
 
 
-def covers_rate(world: World) -> Callable[[np.random.Generator], tuple[float, ...]]:
-    """Whether the interval of one arm's accuracy holds the truth; its width; whether the truth is above it."""
+def covers_rate(
+    world: World, means: tuple[float, float] | None = None
+) -> Callable[[np.random.Generator], tuple[float, ...]]:
+    """Whether the interval of one arm's accuracy holds the truth; its width; whether the truth is above it.
+
+    The truth is the world's, or drawn evenly between two accuracies, anew for every study.
+    """
 
     def one(rng: np.random.Generator) -> tuple[float, ...]:
-        found = crossed_mean(world.arms(rng, [world.mean])[0], bounds=(0.0, 1.0))
+        truth = world.mean if means is None else round(rng.uniform(*means), 3)
+        found = crossed_mean(world.arms(rng, [truth])[0], bounds=(0.0, 1.0))
         if found.low is None or found.high is None:  # no interval, and so no false one
             return 1.0, 0.0, 0.0
-        inside, above = found.low <= world.mean <= found.high, world.mean > found.high
+        inside, above = found.low <= truth <= found.high, truth > found.high
         return float(inside), 100 * (found.high - found.low), float(above)
 
     return one

@@ -46,7 +46,7 @@ from long1k.tables import (
 )
 from long1k.tokens import Tokenizer
 
-STAGE = "analyze/5"
+STAGE = "analyze/6"
 FINDINGS = "findings.json"
 
 
