@@ -10,9 +10,10 @@ covers 95 % to 98.8 %.  Between them lies
 with power, scale and height found by scripts/fit_degrees.py, such that coverage strays least from the confidence,
 whatever the true B is: 94.1 to 95.9 % for ν = 1, 94.9 to 95.1 % for ν = 2, nearer for more.
 
-Few questions, d degrees of them, do not know A well either: to 1/degrees comes (A / (A + B))² / d, as Satterthwaite has
-it.  But where A is small by chance, B / A is large and the interval wide anyhow, so that scale counts (1 + z² / d) times,
-z the normal quantile: coverage then stays within 0.2 points of what it is with A known (d = 29; 0.4 too much without).
+Few questions, d degrees of them, do not know A well either: to 1/degrees comes (A / (A + B))² / d, as Satterthwaite
+has it.  But where A is small by chance, B / A is large and the interval wide anyhow, so that scale counts (1 + z² / d)
+times, z the normal quantile: coverage then stays within 0.2 points of what it is with A known (d = 29; without, it is
+up to 0.4 more).
 
 Where several arms have seeds of their own, B is a sum of parts with ν degrees each, and what they have together
 depends on how alike the true parts are, which so few seeds hardly tell.  Welch's rule, cut off at their sum, is too
