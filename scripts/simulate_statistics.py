@@ -30,7 +30,7 @@ def percent(value: float) -> str:
 
 
 def _times(name: str) -> int:
-    """More of those that are quick and whose coverage jumps with their counts, and of those nearest to the edge."""
+    """More of the flat, whose coverage jumps with their counts, and of two seeds and odd spreads."""
     return 5 if name in FLAT | ODD or name.startswith("2 seeds") else 1
 
 

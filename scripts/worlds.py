@@ -101,6 +101,8 @@ CEILING = {
     "30 questions × 16 outputs, 90 %": World(30, 16, mean=0.9),
     "30 questions × 16 outputs, 95 %": World(30, 16, mean=0.95, difficulty=2.0),
     "100 questions × 16 outputs, 95 %": World(100, 16, mean=0.95, difficulty=2.0),
+    "3 seeds, 5 questions × 8, 60 %": World(5, 8, 3, 0.6, 1.5, 0.1, 0.3),
+    "3 seeds, 10 questions × 8, 60 %": World(10, 8, 3, 0.6, 1.5, 0.1, 0.3),
     "3 seeds, 30 questions × 8, 90 %": World(30, 8, 3, 0.9, 1.5, 0.1, 0.3),
 }
 SEEDS = {

@@ -11,9 +11,9 @@ with power, scale and height found by scripts/fit_degrees.py, such that coverage
 whatever the true B is: 94.1 to 95.9 % for ν = 1, 94.9 to 95.1 % for ν = 2, nearer for more.
 
 Few questions, d degrees of them, do not know A well either: to 1/degrees comes (A / (A + B))² / d, as Satterthwaite
-has it.  But where A is small by chance, B / A is large and the interval wide anyhow, so that scale counts (1 + z² / d)
-times, z the normal quantile: coverage then stays within 0.2 points of what it is with A known (d = 29; without, it is
-up to 0.4 more).
+has it.  But where A is small by chance, B / A is large and the interval wide anyhow, so that A / B counts (1 + z² / d)
+times in the rule, z the normal quantile.  The 95 % interval's coverage then stays within 0.2 points of what it is with
+A known (d = 29; without, it is up to 0.4 more); fit_degrees.py prints it for other d.
 
 Where several arms have seeds of their own, B is a sum of parts with ν degrees each, and what they have together
 depends on how alike the true parts are, which so few seeds hardly tell.  Welch's rule, cut off at their sum, is too
@@ -157,16 +157,18 @@ def degrees_of(
     Args:
         seeds, questions: the two parts, not negative, not both 0.
         seed_degrees: ν of one arm's seeds; 0 where there is none.
-        question_degrees: of the questions' part.
+        question_degrees: of the questions' part, positive.
+        confidence: outside of the tabled ones (LOWEST to HIGHEST) the nearest of them counts.
         arms, evenness: of arms with several seeds, as in ``pooled``.
     """
     if seed_degrees == 0 or seeds == 0:
         return question_degrees
+    confidence = min(max(confidence, LOWEST), HIGHEST)
     together = pooled(seed_degrees, arms, evenness, confidence)
     share = seeds / (seeds + questions)
     # The rule as a share of 1/ν, of the logarithm of the ratio, whose powers may leave what a float holds.
     ratio = math.log(questions) - math.log(seeds) if questions > 0 else -math.inf
-    # A that is small by chance makes the interval wide: that few questions know it badly is half paid for already.
+    # An A that is small by chance makes the interval wide by itself, which pays for a part of how uncertain A is.
     ratio += math.log1p(float(special.ndtri(0.5 + confidence / 2)) ** 2 / question_degrees)
     ours = float(share_of(np.array(ratio), *constants(together, confidence)))
     return 1 / (ours / together + (1 - share) ** 2 / question_degrees)

@@ -224,7 +224,6 @@ def _ratio_degrees(rates: Array) -> float:
 
 
 def _degrees(parts: Parts, confidence: float, question_degrees: float) -> float:
-    confidence = min(max(confidence, LOWEST), HIGHEST)
     known = max(parts.questions - parts.rest, 0.0)
     return degrees_of(
         parts.seeds, known, parts.seed_degrees, question_degrees, confidence,
