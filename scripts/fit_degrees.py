@@ -1,4 +1,4 @@
-"""Finds the constants of long1k.statistics.critical: python -m scripts.fit_degrees (two minutes).
+"""Finds the constants of long1k.statistics.critical: python -m scripts.fit_degrees (some two minutes).
 
 For few degrees of freedom ν of the training seeds, power, scale and height of the rule
 
@@ -165,23 +165,19 @@ def fit_sharpness(arms: int, degrees: int, confidence: float) -> tuple[float, di
     return sharpness, arms_coverage(weights, degrees, confidence, sharpness)
 
 
-def few_questions(degrees: float, question_degrees: float, confidence: float) -> Array:
-    """By how much the coverage of one arm differs from that with A known, over all shares of the seeds."""
-    seeds = stats.chi2.ppf((np.arange(POINTS) + 0.5) / POINTS, degrees) / degrees
-    quantile, constants = 0.5 + confidence / 2, critical.constants(degrees, confidence)
+def few_questions(degrees: float, question_degrees: float, confidence: float, shares: Array = SHARES[::4]) -> Array:
+    """By how much one arm's coverage differs from that with A known, at shares of the seeds; by the package's rule."""
+    seeds = stats.chi2.ppf((np.arange(500) + 0.5) / 500, degrees) / degrees
+    drawn = stats.chi2.ppf((np.arange(16) + 0.5) / 16, question_degrees) / question_degrees
 
-    def coverages(questions: Array, off: float) -> Array:
-        found = []
-        for share in SHARES[::2]:
-            b, a = share * seeds[:, None], (1 - share) * questions[None, :]
-            ratio = np.log(a / b) + np.log1p(stats.norm.ppf(quantile) ** 2 * off)
-            tail = critical.share_of(ratio, *constants) / degrees + (a / (a + b)) ** 2 * off
-            t = np.interp(tail, _GRID, stats.t.ppf(quantile, 1 / _GRID))
-            found.append(float((2 * special.ndtr(t * np.sqrt(a + b)) - 1).mean()))
-        return np.array(found)
+    def coverage(share: float, questions: Array, known_with: float) -> float:
+        b, a = (part.ravel() for part in np.meshgrid(share * seeds, (1 - share) * questions))
+        pairs = zip(b.tolist(), a.tolist(), strict=True)
+        found = np.array([critical.degrees_of(one, other, degrees, known_with, confidence) for one, other in pairs])
+        t = special.stdtrit(found, 0.5 + confidence / 2)
+        return float((2 * special.ndtr(t * np.sqrt(a + b)) - 1).mean())
 
-    drawn = stats.chi2.ppf((np.arange(24) + 0.5) / 24, question_degrees) / question_degrees
-    return coverages(drawn, 1 / question_degrees) - coverages(np.ones(1), 0.0)
+    return np.array([coverage(one, drawn, question_degrees) - coverage(one, np.ones(1), 1e9) for one in shares])
 
 
 CHECKS: dict[str, list[float]] = {

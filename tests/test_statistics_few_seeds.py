@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
-from scripts.fit_degrees import arms_coverage
+from scripts.fit_degrees import arms_coverage, few_questions
 from scripts.measures import counted as _counted
 from scripts.measures import covers_difference, covers_rate, covers_slope, family
 from scripts.worlds import CLUSTERED, FLAT, POWERS, SEEDS, World, design_of
@@ -60,20 +60,8 @@ def test_coverage_strays_little_whatever_the_share_of_seeds(nu: float, off: floa
 
 @pytest.mark.parametrize(("nu", "off"), [(1.0, 0.0022), (2.0, 0.0018), (5.0, 0.0012)])
 def test_few_questions_cover_as_many_do(nu: float, off: float) -> None:
-    middle = (np.arange(16) + 0.5) / 16
-    seeds_by = stats.chi2.ppf((np.arange(500) + 0.5) / 500, nu) / nu
-
-    def covered(share: float, questions: np.ndarray, question_degrees: float) -> float:
-        found = []
-        for seed in share * seeds_by:
-            for known in (1 - share) * questions:
-                t = special.stdtrit(degrees_of(float(seed), float(known), nu, question_degrees), 0.975)
-                found.append(2 * special.ndtr(t * np.sqrt(seed + known)) - 1)
-        return float(np.mean(found))
-
-    for share in (0.05, 0.3, 0.6):
-        known = covered(share, np.ones(1), 1e9)
-        assert covered(share, stats.chi2.ppf(middle, 29) / 29, 29) == pytest.approx(known, abs=off)
+    beside_known = few_questions(nu, 29, 0.95, np.array([0.05, 0.3, 0.6]))
+    assert beside_known == pytest.approx(np.zeros(3), abs=off)
 
 
 @given(
